@@ -1,0 +1,16 @@
+"""The one error for input that cannot be used, and how scripts report it."""
+import sys
+
+
+class InputError(ValueError):
+    """A file, row, key or setting cannot be used; the message is one line: what, found, expected, remedy."""
+
+
+def exit_status(main):
+    """Run `main()`; a process's exit status: 0, or 2 after an InputError, reported in one line."""
+    try:
+        main()
+    except InputError as error:
+        print('error: %s' % error, file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,1 @@
+"""Scores of temporal proposals (AR@AN, AUC) and detections (mAP), as ActivityNet's toolkit defines them."""

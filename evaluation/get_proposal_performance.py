@@ -1,0 +1,221 @@
+"""Proposal performance: average recall at average numbers of proposals (AR@AN), and AUC (SPEC section 8).
+
+    python3 evaluation/get_proposal_performance.py GROUND_TRUTH RESULTS
+
+Semantics of ActivityNet's eval_proposal.py. Legend: evaluation/results.py.
+"""
+import os
+import sys
+from typing import Dict, NamedTuple
+
+import numpy as np
+
+if not __package__:  # run as a script, from any folder
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from errors import InputError, exit_status
+from evaluation import results as shared
+
+MAX_AVG_NR_PROPOSALS = 100.0  # the last AN
+CURVE_POINTS = 100            # AN of a curve, in equal steps up to the last, as in the toolkit
+TABLE_POINTS = (0, 4, 9, 49, 99)  # of those, what the table shows: 1, 5, 10, 50 and 100 % of the last AN
+
+
+class ProposalPerformance(NamedTuple):
+    """What evaluate_proposals returns; percent where the name says so, else a share of 1."""
+
+    tiou_thresholds: np.ndarray      # [S]
+    recall: np.ndarray               # [S, CURVE_POINTS]
+    average_recall: np.ndarray       # [CURVE_POINTS], mean over thresholds
+    proposals_per_video: np.ndarray  # [CURVE_POINTS], AN
+    auc_percent: float               # area under average_recall from the first AN, in percent of the last AN
+    average_recall_percent: float    # average recall at the last AN: AR@100
+    counts: Dict[str, int]
+
+
+def evaluate_proposals(ground_truth, results, subset='validation', tiou_thresholds=shared.TIOU_THRESHOLDS,
+                       max_avg_nr_proposals=MAX_AVG_NR_PROPOSALS):
+    """Recall, class-agnostic, of the best proposals of each video, against their average number (AN).
+
+    As in the toolkit, AN is reached by the same share of every video's proposals, best first (equal scores in
+    the file's order), and never by more than a video has:
+    - Shares are of all proposals of the file, those of videos outside the subset's ground truth too: a video
+      with n proposals keeps int(n · max_avg_nr_proposals · V / R).
+    - A curve has CURVE_POINTS equal steps of AN up to max_avg_nr_proposals. Where the file holds fewer a
+      video, the curve is flat at its end, and the AN of the last points is nominal.
+    - A segment is recalled where any kept proposal of its video reaches the threshold; one proposal may
+      recall several segments.
+    - AUC = trapezoids from the first AN to the last, divided by the last: at most 99 % by default.
+    Without a kept proposal, recall is 0 everywhere.
+
+    For every segment and threshold the rank of the first proposal that reaches it is found over all videos at
+    once, from flattened pairs; a point of the curve then only counts ranks below each video's limit.
+    Cost: O(R log R + S · pairs + CURVE_POINTS · S · G) time, O(R + S G) memory.
+
+    Args:
+      ground_truth, results: paths, loaded JSON, or what read_ground_truth and read_results return; labels of
+        results are not needed.
+      subset: of the ground truth; not looked at where that is already read.
+      tiou_thresholds: [S], each above 0 and up to 1.
+      max_avg_nr_proposals: the last AN, above 0.
+    Raises:
+      InputError: unreadable or malformed input.
+    """
+    if not 0 < max_avg_nr_proposals < np.inf:
+        raise InputError('max_avg_nr_proposals %r: expected a number above 0' % max_avg_nr_proposals)
+    thresholds = shared.check_tiou_thresholds(tiou_thresholds)
+    truth = shared.read_ground_truth(ground_truth, subset)
+    results = shared.read_results(results, with_labels=False)
+    rows, video, rank, kept_of_video = _best_of_each_video(truth, results, max_avg_nr_proposals)
+    first_rank = first_reaching_rank(results.segments[rows], video, rank, truth, thresholds)
+    shares = np.arange(1, CURVE_POINTS + 1) / float(CURVE_POINTS)
+    # The order of operations is the toolkit's: its limits are cut to integers, so a last digit matters.
+    total = int(kept_of_video.sum())
+    steps = shares * (max_avg_nr_proposals * float(len(truth.videos)) / total) if total else shares
+    limits = np.minimum(kept_of_video[:, None] * steps, kept_of_video[:, None]).astype(np.int64)
+    recall = _recall(first_rank, limits[truth.video_index])
+    average_recall = recall.mean(axis=0)
+    an = steps * (float(total) / len(truth.videos)) if total else shares * max_avg_nr_proposals
+    return ProposalPerformance(thresholds, recall, average_recall, an, _auc_percent(average_recall, an),
+                               float(100 * average_recall[-1]), _counts(truth, results, kept_of_video))
+
+
+def _best_of_each_video(truth, results, max_avg_nr_proposals):
+    """The proposals that are kept, by rank within their video.
+
+    Returns: [P] rows of results, [P] video (in truth's), [P] rank in the video from 0, [V] number kept.
+    """
+    video = shared.positions_in(results.videos, truth.videos)[results.video_index]
+    rows = np.flatnonzero(video >= 0)
+    rows = rows[np.lexsort((-results.scores[rows], video[rows]))]  # stable: equal scores stay in order
+    video = video[rows]
+    available = np.bincount(video, minlength=len(truth.videos))
+    share = max_avg_nr_proposals * float(len(truth.videos)) / max(len(results.scores), 1)
+    kept_of_video = np.minimum(available * share, available).astype(np.int64)
+    rank = np.arange(len(rows)) - np.repeat(np.cumsum(available) - available, available)
+    kept = rank < kept_of_video[video]
+    return rows[kept], video[kept], rank[kept], kept_of_video
+
+
+def first_reaching_rank(segments, video, rank, truth, thresholds):
+    """[S, G] rank of the first proposal whose tIoU with a segment reaches a threshold; int64's largest: none.
+
+    segments: [P, 2] seconds; video: [P] positions in truth's; rank: [P] within the video, ascending there.
+    """
+    proposal, segment, tiou = shared.overlapping_pairs(
+        segments, video, truth.segments, truth.video_index, thresholds.min())
+    first_rank = np.full((len(thresholds), len(truth.segments)), np.iinfo(np.int64).max)
+    for row, threshold in zip(first_rank, thresholds):
+        reaching = np.flatnonzero(tiou >= threshold)[::-1]
+        row[segment[reaching]] = rank[proposal[reaching]]  # of repeated positions the last written stays
+    return first_rank
+
+
+def _recall(first_rank, limits):
+    """[S, CURVE_POINTS] share of segments found; first_rank [S, G], limits [G, CURVE_POINTS] proposals."""
+    found = [np.count_nonzero(first_rank < limit, axis=1) for limit in limits.T]
+    return np.stack(found, axis=1) / float(first_rank.shape[1])
+
+
+def _auc_percent(recall, an):
+    """Area under recall [P] over AN [P] by trapezoids, in percent of the last AN."""
+    return float(100 * np.sum(np.diff(an) * (recall[1:] + recall[:-1]) / 2.0) / an[-1])
+
+
+def _counts(truth, results, kept_of_video):
+    """What was scored and what was not, under the names of the JSON file."""
+    known_videos = set(truth.videos)
+    is_unknown = np.array([video not in known_videos for video in results.videos], dtype=bool)
+    return {
+        'ground_truth': len(truth.segments),
+        'ground_truth_without_length': shared.without_length(truth.segments),
+        'videos': len(truth.videos),
+        'videos_without_segments': truth.videos_without_segments,
+        'videos_without_proposals': int(np.count_nonzero(kept_of_video == 0)),
+        'proposals': len(results.scores),
+        'proposals_scored': int(kept_of_video.sum()),
+        'proposals_of_unknown_videos': int(np.count_nonzero(is_unknown[results.video_index])),
+    }
+
+
+# ------------------------------------------------------------------------------------------------- script
+
+
+def format_table(performance):
+    """The counts, then recall in percent at some AN and the AUC, for every tIoU and their mean."""
+    counts = performance.counts
+    over_limit = counts['proposals'] - counts['proposals_scored'] - counts['proposals_of_unknown_videos']
+    lines = [shared.format_counts([
+        ('ground-truth segments', counts['ground_truth']),
+        ('  of no positive length (never found)', counts['ground_truth_without_length']),
+        ('videos with segments', counts['videos']),
+        ('  without proposals', counts['videos_without_proposals']),
+        ('videos without segments (not scored)', counts['videos_without_segments']),
+        ('proposals in the file', counts['proposals']),
+        ('proposals scored', counts['proposals_scored']),
+        ('dropped: video outside the ground truth', counts['proposals_of_unknown_videos']),
+        ('dropped: beyond the last AN', over_limit),
+    ]), '', '     tIoU' + ''.join('%9s' % ('R@%.4g' % performance.proposals_per_video[point])
+                                 for point in TABLE_POINTS) + '  AUC (%)']
+    labels = ['%.4g' % threshold for threshold in performance.tiou_thresholds] + ['average']
+    curves = list(performance.recall) + [performance.average_recall]
+    lines += ['  %7s' % label + ''.join('%9.2f' % (100 * curve[point]) for point in TABLE_POINTS)
+              + '%9.2f' % _auc_percent(curve, performance.proposals_per_video)
+              for label, curve in zip(labels, curves)]
+    return '\n'.join(lines + ['', '  AR@%.4g %.2f %%, AUC %.2f %%' % (
+        performance.proposals_per_video[-1], performance.average_recall_percent, performance.auc_percent)])
+
+
+def to_json(performance):
+    """The performance as a dict for a JSON file; recall as lists by tIoU."""
+    return dict(performance.counts, tiou_thresholds=performance.tiou_thresholds.tolist(),
+                recall=performance.recall.tolist(), average_recall=performance.average_recall.tolist(),
+                proposals_per_video=performance.proposals_per_video.tolist(),
+                auc_percent=performance.auc_percent,
+                average_recall_percent=performance.average_recall_percent)
+
+
+def draw_curves(performance):
+    """A figure of recall over AN at every tIoU and of their mean, with the AUC of each."""
+    figure = shared.new_figure((7.5, 5))
+    axes = figure.add_subplot(1, 1, 1)
+    an = performance.proposals_per_video
+    shades = np.linspace(0, 1, len(performance.recall))  # blue to red
+    for threshold, curve, shade in zip(performance.tiou_thresholds, performance.recall, shades):
+        axes.plot(an, 100 * curve, color=(shade, 0.45, 1 - shade), linewidth=1,
+                  label='tIoU %.4g: AUC %.2f %%' % (threshold, _auc_percent(curve, an)))
+    axes.plot(an, 100 * performance.average_recall, color='black', linewidth=2.5,
+              label='average: AUC %.2f %%' % performance.auc_percent)
+    axes.set_xlabel('average number of proposals per video (AN)')
+    axes.set_ylabel('recall (%)')
+    axes.set_xlim(0, an[-1])
+    axes.set_ylim(0, 100)
+    axes.grid(alpha=0.3)
+    axes.legend(loc='center left', bbox_to_anchor=(1.01, 0.5), fontsize=8)
+    axes.set_title('AR@%.4g %.2f %%' % (an[-1], performance.average_recall_percent), fontsize=10)
+    return figure
+
+
+def main(argv=None):
+    """Command line: prints the table, writes what is asked for."""
+    parser = shared.build_parser(
+        __doc__.split('\n')[0],
+        'taken so that both scripts have the same flags; proposals score alike under both: those of videos '
+        'outside the ground truth find nothing, and only count among the proposals of the file, of which '
+        'every video keeps the same share (default: %(default)s)',
+        'recall over AN at every tIoU')
+    parser.add_argument('--max_avg_nr_proposals', type=float, default=MAX_AVG_NR_PROPOSALS, metavar='AN',
+                        help='the last average number of proposals a video (default: %(default)g)')
+    args = parser.parse_args(argv)
+    performance = evaluate_proposals(args.ground_truth, args.results, args.subset, args.tiou_thresholds,
+                                     args.max_avg_nr_proposals)
+    print('Proposals on "%s"' % args.subset)
+    print(format_table(performance))
+    if args.json:
+        shared.write_json(args.json, dict(to_json(performance), subset=args.subset))
+    if args.figure:
+        shared.write_figure(args.figure, draw_curves(performance))
+
+
+if __name__ == '__main__':
+    sys.exit(exit_status(main))
