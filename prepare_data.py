@@ -1,0 +1,347 @@
+"""Get the target data set's annotation and bring it into the form that testing and evaluation read.
+
+    python prepare_data.py fetch         the authors' annotation and class names, verified
+    python prepare_data.py annotation    annotation and class names -> ground-truth JSON, and a report
+
+An annotation is a text file, a segment a row, tab-separated: video, start and end in seconds, class index.
+Class names stand one a line; the line number, from 0, is the class index.
+"""
+import argparse
+import collections
+import contextlib
+import hashlib
+import http.client
+import json
+import math
+import os
+import sys
+import urllib.request
+from typing import List, NamedTuple, Tuple
+
+import numpy as np
+from tqdm import tqdm
+
+from errors import InputError, exit_status
+
+ANNOTATION = 'k600_val_annotation.txt'
+CATEGORIES = 'k600_category.txt'
+GROUND_TRUTH = 'k600_val_action.json'
+
+PUBLISHED_AT = 'https://raw.githubusercontent.com/FuchenUSTC/AherNet/master'
+PUBLISHED = {  # file: sha256
+    ANNOTATION: 'b0a7f907576b3a03bda2eedd1dcd4ed0c14a1ca9515b2afdb85b0bcf1c03718a',
+    CATEGORIES: '64c0326e70d13100aa7d1de5a35f0b48ff67fda4e427f4b943a7c85b4305a573',
+}
+TIMEOUT = 30          # seconds without a byte
+BLOCK = 1 << 16       # bytes read at a time
+PERCENTILES = (1, 25, 50, 75, 99)
+
+
+class Segment(NamedTuple):
+    """One row of an annotation."""
+
+    video: str
+    start: float  # seconds
+    end: float    # seconds
+    label: int    # class index
+
+
+class Summary(NamedTuple):
+    """What an annotation holds; see `summarize` for the definitions."""
+
+    segments: int
+    videos: int
+    classes: int
+    duplicate_rows: int
+    overlapping_videos: int
+    mixed_videos: List[Tuple[str, List[int]]]  # video, its class indices
+    lengths: np.ndarray                        # [len(PERCENTILES)] seconds
+
+
+# Annotation
+
+def read_class_names(path):
+    """Class names of a file, in the order of their indices.
+
+    Raises InputError where the file cannot be read, or a line is empty or repeats a name: either would give
+    a class the name of another.
+    """
+    lines = _read_lines(path)
+    first_line = {}
+    for number, line in enumerate(lines, start=1):
+        name = line.strip()
+        if not name:
+            raise InputError('%s, line %d: found an empty line, expected a class name: the line number is '
+                             'the class index; fill it in' % (path, number))
+        if name in first_line:
+            raise InputError('%s, line %d: found %s, which is line %d already, expected a name of its own; '
+                             'correct one of the two' % (path, number, name, first_line[name]))
+        first_line[name] = number
+    if not lines:
+        raise InputError('%s: found no class names, expected one a line' % path)
+    return list(first_line)
+
+
+def read_annotation(path, classes):
+    """Segments of an annotation, in the file's order.
+
+    Args:
+      path: the annotation.
+      classes: how many class names there are; every class index has to be below it.
+    Raises:
+      InputError: the file cannot be read, has no row, or a malformed one.
+    """
+    segments = []
+    for number, line in enumerate(_read_lines(path), start=1):
+        try:
+            segments.append(_parse_row(line, classes))
+        except InputError as error:
+            raise InputError('%s, row %d: %s' % (path, number, error)) from None
+    if not segments:
+        raise InputError('%s: found no row, expected video, start, end and class index, tab-separated' % path)
+    return segments
+
+
+def _read_lines(path):
+    """Lines of a UTF-8 text, without line ends, byte-order mark and what is empty at the end."""
+    try:
+        with open(path, encoding='utf-8-sig') as text:
+            content = text.read().rstrip()
+    except OSError as error:
+        raise InputError('%s: %s' % (path, error.strerror)) from None
+    except UnicodeDecodeError as error:
+        raise InputError('%s: found bytes that are not UTF-8 text (%s), expected a text file'
+                         % (path, error)) from None
+    return content.split('\n') if content else []
+
+
+def _parse_row(line, classes):
+    """Segment of one row; the InputError's message lacks the place, which the caller knows."""
+    fields = line.split('\t')
+    if len(fields) != 4 or not fields[0].strip():
+        raise InputError('found %r, expected four columns, tab-separated: video, start, end, class index; '
+                         'correct the row' % line)
+    try:
+        start, end, label = float(fields[1]), float(fields[2]), int(fields[3])
+    except ValueError:
+        raise InputError('found %r, expected start and end as numbers and the class index as a whole number; '
+                         'correct the row' % line) from None
+    if not (0 <= start < end and math.isfinite(end)):
+        raise InputError('found a segment from %s to %s, expected 0 <= start < end in seconds; correct or '
+                         'remove the row' % (fields[1], fields[2]))
+    if not 0 <= label < classes:
+        raise InputError('found class index %d, expected 0 to %d, for there are %d class names; give those '
+                         'of this annotation with --categories' % (label, classes - 1, classes))
+    return Segment(fields[0].strip(), start, end, label)
+
+
+def without_duplicates(segments):
+    """`segments` without those that repeat an earlier one in all four columns."""
+    return list(collections.OrderedDict.fromkeys(segments))
+
+
+def ground_truth(segments, class_names):
+    """Ground truth in ActivityNet's form; videos, and the segments of each, in the order of `segments`."""
+    database = {}
+    for segment in segments:
+        entry = database.setdefault(segment.video, {'subset': 'validation', 'annotations': []})
+        entry['annotations'].append(
+            {'segment': [segment.start, segment.end], 'label': class_names[segment.label]})
+    return {'version': 'VERSION 1.3', 'taxonomy': [], 'database': database}
+
+
+def summarize(segments):
+    """Summary of `segments` [at least one].
+
+    - A duplicate row repeats an earlier row in all four columns; the earlier one is not counted.
+    - A video overlaps where two of its rows share time, of whatever class. A duplicate overlaps its original;
+      segments that only touch (one ends where the next starts) do not overlap.
+    - A mixed video has segments of two classes or more.
+    """
+    by_video = collections.OrderedDict()
+    for segment in segments:
+        by_video.setdefault(segment.video, []).append(segment)
+    labels = {video: sorted({segment.label for segment in rows}) for video, rows in by_video.items()}
+    lengths = [segment.end - segment.start for segment in segments]
+    return Summary(
+        segments=len(segments),
+        videos=len(by_video),
+        classes=len({segment.label for segment in segments}),
+        duplicate_rows=len(segments) - len(set(segments)),
+        overlapping_videos=sum(map(_overlap, by_video.values())),
+        mixed_videos=[(video, labels[video]) for video in by_video if len(labels[video]) > 1],
+        lengths=np.percentile(lengths, PERCENTILES))
+
+
+def _overlap(rows):
+    """Whether any two of a video's segments share time. In the order of their starts, neighbours suffice."""
+    edges = sorted((segment.start, segment.end) for segment in rows)
+    return any(start < end for (_, end), (start, _) in zip(edges, edges[1:]))
+
+
+def format_summary(summary, class_names):
+    """The report, a fact a line."""
+    counts = (
+        ('segments', '%d (%.2f a video)' % (summary.segments, summary.segments / summary.videos)),
+        ('videos', summary.videos),
+        ('classes', '%d of %d' % (summary.classes, len(class_names))),
+        ('exact duplicate rows', summary.duplicate_rows),
+        ('videos with overlapping segments', summary.overlapping_videos),
+        ('videos of several classes', len(summary.mixed_videos)))
+    lines = ['  %-34s %s' % count for count in counts]
+    for video, labels in summary.mixed_videos:
+        lines.append('    %s: %s' % (video, ', '.join(class_names[label] for label in labels)))
+    lengths = ('%d%%: %.2f' % pair for pair in zip(PERCENTILES, summary.lengths))
+    lines.append('  %-34s %s' % ('segment length, percentiles in s', '  '.join(lengths)))
+    return '\n'.join(lines)
+
+
+def annotation_command(args):
+    """Annotation and class names -> ground-truth JSON, and a report of the rows as they were read."""
+    annotation, categories = _input_path(args, 'annotation'), _input_path(args, 'categories')
+    out = args.out or os.path.join(args.data_root, GROUND_TRUTH)
+    class_names = read_class_names(categories)
+    segments = read_annotation(annotation, len(class_names))
+    summary = summarize(segments)
+    print('%s\n%s' % (annotation, format_summary(summary, class_names)))
+    if args.drop_duplicates:
+        segments = without_duplicates(segments)
+        print('dropped %d duplicate rows' % summary.duplicate_rows)
+    with _replacing(out) as file:
+        file.write(json.dumps(ground_truth(segments, class_names), indent=1).encode() + b'\n')
+    print('wrote %s: %d segments of %d videos' % (out, len(segments), summary.videos))
+
+
+def _input_path(args, flag):
+    """Path that --annotation or --categories names, or its default; InputError where no file is there."""
+    given = getattr(args, flag)
+    name = {'annotation': ANNOTATION, 'categories': CATEGORIES}[flag]
+    path = given or os.path.join(args.data_root, name)
+    if not os.path.isfile(path):
+        remedy = ('correct --%s' % flag if given else
+                  'python prepare_data.py fetch --data_root %s gets it, --%s names another'
+                  % (args.data_root, flag))
+        raise InputError('%s: found no such file; %s' % (path, remedy))
+    return path
+
+
+# Fetching
+
+def fetch_command(args):
+    """Download the authors' files; nothing is downloaded before it is clear that all may be written."""
+    wanted = [name for name in PUBLISHED if not _is_there(args.data_root, name, args.force)]
+    for name in wanted:
+        fetch('%s/%s' % (args.url.rstrip('/'), name), os.path.join(args.data_root, name), PUBLISHED[name])
+
+
+def _is_there(folder, name, force):
+    """Whether the published file is in place already; InputError where another would be overwritten."""
+    path = os.path.join(folder, name)
+    if not os.path.exists(path):
+        return False
+    found = _sha256(path)
+    if found == PUBLISHED[name]:
+        print('%s: is there already, verified' % path)
+        return True
+    if not force:
+        raise InputError('%s: found another file there (sha256 %s), expected the published one (%s); move it '
+                         'away, or overwrite it with --force' % (path, found, PUBLISHED[name]))
+    return False
+
+
+def fetch(url, path, sha256):
+    """Download `url` to `path`, which is replaced only by a complete file with the right checksum.
+
+    Raises InputError where the download fails or the content is another.
+    """
+    digest = hashlib.sha256()
+    with _replacing(path) as file:
+        for block in _download(url):
+            digest.update(block)
+            file.write(block)
+        if digest.hexdigest() != sha256:
+            raise InputError('%s: found content with sha256 %s, expected %s; %s was not written: see whether '
+                             'the address is right (--url) and try again'
+                             % (url, digest.hexdigest(), sha256, path))
+    print('%s: fetched from %s, verified' % (path, url))
+
+
+def _download(url):
+    """Blocks of what `url` holds, with a progress bar; InputError where it cannot be had."""
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+            length = response.headers.get('Content-Length')
+            with tqdm(total=length and int(length), unit='B', unit_scale=True,
+                      desc=os.path.basename(url)) as progress:
+                for block in iter(lambda: response.read(BLOCK), b''):
+                    progress.update(len(block))
+                    yield block
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise InputError('%s: cannot be downloaded (%s); see whether the address and the network are right, '
+                         'give the folder that holds the file with --url, or save the file in --data_root by '
+                         'hand' % (url, error)) from None
+
+
+def _sha256(path):
+    try:
+        with open(path, 'rb') as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError as error:
+        raise InputError('%s: %s' % (path, error.strerror)) from None
+
+
+@contextlib.contextmanager
+def _replacing(path):
+    """A file to write bytes to; it becomes `path` when all went well, and is removed otherwise.
+
+    It lies in the same folder, for only there a rename replaces the old file in one step.
+    """
+    partial = '%s.partial%d' % (path, os.getpid())
+    try:
+        os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+        with open(partial, 'wb') as file:
+            yield file
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError('%s: cannot be written: %s' % (path, error.strerror)) from None
+    finally:
+        if os.path.exists(partial):
+            os.remove(partial)
+
+
+# Command line
+
+def build_parser():
+    """The parser of all subcommands; `run` of its result is the subcommand's function."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    subcommands = parser.add_subparsers(dest='subcommand', metavar='SUBCOMMAND', required=True)
+
+    def add(name, run, text):
+        subparser = subcommands.add_parser(name, help=text, description=text)
+        subparser.add_argument('--data_root', default='data', help='folder of the data (default data)')
+        subparser.set_defaults(run=run)
+        return subparser
+
+    fetching = add('fetch', fetch_command, "download and verify the authors' annotation and class names")
+    fetching.add_argument('--url', default=PUBLISHED_AT, help='folder to download from (default %(default)s)')
+    fetching.add_argument('--force', action='store_true', help='overwrite files that are there and differ')
+
+    converting = add('annotation', annotation_command, 'write the ground-truth JSON, and report on its rows')
+    converting.add_argument('--annotation', help='segments (default DATA_ROOT/%s)' % ANNOTATION)
+    converting.add_argument('--categories', help='class names (default DATA_ROOT/%s)' % CATEGORIES)
+    converting.add_argument('--out', help='JSON to write (default DATA_ROOT/%s)' % GROUND_TRUTH)
+    converting.add_argument('--drop_duplicates', action='store_true',
+                            help='leave rows out that repeat an earlier one; the published numbers were '
+                                 'measured with all rows, which is the default')
+    return parser
+
+
+def main(argv=None):
+    """Run the subcommand of `argv` (the process's arguments)."""
+    args = build_parser().parse_args(argv)
+    args.run(args)
+
+
+if __name__ == '__main__':
+    sys.exit(exit_status(main))
