@@ -1,0 +1,200 @@
+"""Test snapshots of AherNet on untrimmed Kinetics-600 validation videos (SPEC section 8).
+
+For each snapshot: detects actions in every validation video, writes results_aher_k600_gendec_step-N.json to
+--results_dir, and, where there is ground truth, prints and logs AUC, AR@100, mAP and video accuracy.
+"""
+import json
+import os
+import sys
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+import aher_model as aher
+import config as settings
+import snapshots
+from aher_model import BACKBONE, HEADS, TARGET_CLASSIFIER, TRANSFER
+from data_loader import (VALIDATION_PATHS, check_paths, read_class_names, reported, resolve_classes,
+                         validation_stream)
+from errors import InputError, exit_status
+from evaluation.get_detection_performance import evaluate_detections
+from evaluation.get_proposal_performance import evaluate_proposals
+from evaluation.results import TIOU_THRESHOLDS, read_ground_truth, read_results
+from tensorflow_setup import session as new_session
+from tensorflow_setup import tf
+
+RESULTS_NAME = 'results_aher_k600_gendec_step-%d.json'
+LOG_NAME = 'test_results_log.txt'
+FLAGS = {
+    'results_dir': 'folder of the results',
+    'test_batch_size': 'videos a batch',
+    'proposals': 'network, or uniform: windows spread over the video get the network\'s label, as a baseline',
+    'score_by': 'score of an anchor: iou (predicted tIoU) or proposal (action probability)',
+    'nms_tiou': 'NMS drops a segment that overlaps a better one by more',
+    'max_detections': 'results a video at most',
+}
+
+
+class Tester(NamedTuple):
+    """The graph of one test run."""
+
+    stream: NamedTuple          # data_loader.Stream of Validation
+    videos: list                # of data_loader.Video, in the stream's order
+    variables: list             # what a snapshot must hold
+    transfer: tf.Operation      # computes the class weights of every position; once a snapshot
+    detections: aher.Detections
+
+
+def build(config):
+    """Config → Tester. The transferred weights are kept in variables that no snapshot holds."""
+    stream, videos = validation_stream(config)
+    layers = aher.transfer(aher.classifier(config.model, TARGET_CLASSIFIER), config.model)
+    kept = [tuple(_keep(tensor) for tensor in layer) for layer in layers]
+    transfer = tf.group(*[kept_tensor.assign(tensor) for kept_layer, layer in zip(kept, layers)
+                          for kept_tensor, tensor in zip(kept_layer, layer)])
+    prediction = aher.localize(aher.pyramid(stream.batch.features, config.model), kept, config.model)
+    detections = aher.detect(prediction, stream.batch.seconds, config.model, config.test)
+    groups = [BACKBONE, HEADS, TARGET_CLASSIFIER] + ([TRANSFER] if config.model.transfer == 'mlp' else [])
+    return Tester(stream, videos, aher.group_variables(*groups), transfer, detections)
+
+
+def _keep(tensor):
+    return tf.Variable(tf.zeros(tensor.shape), trainable=False, use_resource=True,
+                       collections=[tf.GraphKeys.LOCAL_VARIABLES])
+
+
+def detect_all(session, tester, title):
+    """Detections of all videos, as numpy arrays in the videos' order; a few batches in memory at a time."""
+    session.run(tester.stream.initializer)
+    with tqdm(total=len(tester.videos), unit='video', desc=title) as progress, reported(tester.stream):
+        while True:
+            try:
+                index, found = session.run([tester.stream.batch.index, tester.detections])
+            except tf.errors.OutOfRangeError:
+                return
+            for row, video in enumerate(index):
+                yield tester.videos[video], aher.Detections(*[values[row] for values in found])
+            progress.update(len(index))
+
+
+def uniform_windows(seconds, count):
+    """`count` windows spread evenly over a video of `seconds`, longest first: [count, 2] seconds.
+
+    One of the whole video, then k windows of 2 / (k + 1) of it, half overlapping, for k = 2, 3, ….
+    """
+    windows = [(index / (k + 1), (index + 2) / (k + 1)) for k in range(1, count + 1) for index in range(k)]
+    return seconds * np.array(windows[:count])
+
+
+def results_of(video, detections, class_names, test):
+    """One video's Detections → its entry in the results: [{score, segment in seconds, label}].
+
+    A score is the anchor's times the average probability of the video's label; what has no score or no length
+    is left out.
+    """
+    scores, segments = detections.scores, detections.segments
+    if test.proposals == 'uniform':
+        segments = uniform_windows(video.seconds, test.max_detections)
+        scores = np.linspace(1, 0, test.max_detections, endpoint=False)
+    scores = scores * detections.class_scores[detections.label]
+    return [{'score': round(float(score), 6), 'segment': [round(float(start), 6), round(float(end), 6)],
+             'label': class_names[detections.label]}
+            for score, (start, end) in zip(scores, segments) if score > 0 and end > start]
+
+
+def test_snapshot(session, tester, step, config, class_names):
+    """Restore the snapshot of `step` and write its results.
+
+    Returns (results, video accuracy), the latter None where no label is known.
+    """
+    snapshots.restore(session, snapshots.path(config.model_dir, step), tester.variables)
+    session.run(tester.transfer)
+    results, hits = {}, []
+    for video, detections in detect_all(session, tester, 'step %d' % step):
+        results[video.name] = results_of(video, detections, class_names, config.test)
+        if video.label >= 0:
+            hits.append(video.label == detections.label)
+    results = {'version': 'VERSION 1.3', 'results': results, 'external_data': {}}
+    os.makedirs(config.results_dir, exist_ok=True)
+    path = os.path.join(config.results_dir, RESULTS_NAME % step)
+    with open(path, 'w') as text:
+        json.dump(results, text)
+    print('results %s' % path, flush=True)
+    return results, float(np.mean(hits)) if hits else None
+
+
+class Scores(NamedTuple):
+    """What one snapshot reaches, in percent."""
+
+    step: int
+    accuracy: float        # of the video label; NaN where labels are unknown
+    auc: float
+    average_recall: float  # AR@100
+    mAP: np.ndarray        # by tIoU
+    average_mAP: float
+
+
+def score(step, results, truth, accuracy):
+    """Evaluate the results of one snapshot, in memory as written → Scores."""
+    results = read_results(results)
+    proposals, detections = evaluate_proposals(truth, results), evaluate_detections(truth, results)
+    return Scores(step, float('nan') if accuracy is None else 100 * accuracy, proposals.auc_percent,
+                  proposals.average_recall_percent, 100 * detections.mAP, 100 * detections.average_mAP)
+
+
+def format_scores(rows):
+    """Table of Scores, a snapshot a line; the best average mAP is named below."""
+    head = ['step', 'accuracy', 'AUC', 'AR@100'] + ['mAP@%.2f' % tiou for tiou in TIOU_THRESHOLDS] + ['average mAP']
+    lines = ['  '.join(head)]
+    for row in rows:
+        cells = ['%d' % row.step] + ['%.2f' % value for value in
+                                     (row.accuracy, row.auc, row.average_recall, *row.mAP, row.average_mAP)]
+        lines.append('  '.join(cell.rjust(len(title)) for cell, title in zip(cells, head)))
+    best = max(rows, key=lambda row: row.average_mAP)
+    return '\n'.join(lines + ['best: step %d, average mAP %.2f %%' % (best.step, best.average_mAP)])
+
+
+def main(argv=None):
+    """Test as the command line says."""
+    parser = settings.argument_parser(__doc__, FLAGS)
+    parser.add_argument('--steps', type=_step_list, metavar='N,N,…', help='steps of the snapshots to test '
+                        '(default: all in --model_dir, newest last)')
+    arguments = parser.parse_args(argv)
+    config = settings.from_arguments(arguments, FLAGS)
+    check_paths(config.data, VALIDATION_PATHS)
+    steps = snapshots.steps_in(config.model_dir) if arguments.steps is None else arguments.steps
+    if not steps:
+        raise InputError('%s: no snapshots %s*; train first, or name their folder with --model_dir'
+                         % (config.model_dir, snapshots.PREFIX))
+    run(resolve_classes(config), steps)
+
+
+def _step_list(text):
+    return [int(step) for step in text.split(',')]
+
+
+def run(config, steps):
+    """Test the snapshots of `steps` in turn."""
+    for step in steps:
+        snapshots.check_settings(snapshots.path(config.model_dir, step), config)
+    path = config.data.path('ground_truth')
+    truth = read_ground_truth(path) if os.path.exists(path) else None
+    if truth is None:
+        print('no ground truth at %s: results are written, not evaluated' % path)
+    class_names = read_class_names(config.data.path('target_categories'))
+    tester, rows = build(config), []
+    with new_session() as session:
+        for step in steps:
+            results, accuracy = test_snapshot(session, tester, step, config, class_names)
+            if truth is not None:
+                rows.append(score(step, results, truth, accuracy))
+    if rows:
+        table = format_scores(rows)
+        print(table)
+        with open(os.path.join(config.results_dir, LOG_NAME), 'a') as log:
+            print(table, file=log)
+
+
+if __name__ == '__main__':
+    sys.exit(exit_status(main))

@@ -1,0 +1,408 @@
+"""The AherNet graph, from layers up to the networks: SPEC sections 3 to 6, and decoding of section 8.
+
+Everything is a function of tensors and settings. Variables are made on first use and shared by every later
+one; each belongs to a group (BACKBONE … DISCRIMINATOR) by which updates and snapshots name it.
+
+Legend (config.py): B batch, T = 512 and M = 256 feature rows, C feature width, K classes, level l = 1…8 with
+P_l positions and c_l channels, N = ΣP_l = 255 positions, A = 3 anchors a position, S segments a video.
+"""
+from typing import NamedTuple
+
+import numpy as np
+
+from tensorflow_setup import tf
+
+BACKBONE = 'backbone'                    # g_conv1, g_conv2, g_conv_a1…a8
+HEADS = 'heads'                          # conv_cls, conv_loc, conv_iou
+TRANSFER = 'transfer'                    # fully1…4
+SOURCE_CLASSIFIER = 'conv_action_anet'
+TARGET_CLASSIFIER = 'conv_action_anchor'
+GENERATOR = 'generator'                  # g_conv_s1, s2, e1, e2
+DISCRIMINATOR = 'discriminator'          # d_conv_adv
+GROUPS = (BACKBONE, HEADS, TRANSFER, SOURCE_CLASSIFIER, TARGET_CLASSIFIER, GENERATOR, DISCRIMINATOR)
+
+
+def group_variables(*groups):
+    """The variables of these groups, in the order in which they were built."""
+    return [variable for group in groups for variable in tf.get_collection(group)]
+
+
+# Layers
+
+def _variable(name, shape, initializer, group):
+    return tf.get_variable(name, shape, tf.float32, initializer, use_resource=True,
+                           collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.TRAINABLE_VARIABLES, group])
+
+
+def conv(x, width, kernel, name, group, stride=1, activation=tf.nn.relu):
+    """[B, P, c] → [B, ceil(P / stride), width]: a 'same' convolution in time, with bias."""
+    with tf.variable_scope(name, reuse=tf.AUTO_REUSE):
+        weights = _variable('weights', [kernel, x.shape[-1].value, width], tf.glorot_uniform_initializer(), group)
+        biases = _variable('biases', [width], tf.zeros_initializer(), group)
+        y = tf.nn.bias_add(tf.nn.conv1d(x, weights, stride, 'SAME'), biases)
+        return activation(y) if activation else y
+
+
+def fully(x, name, group):
+    """[n, c] → [n, c]: a square layer that starts as the identity, ELU."""
+    width = x.shape[-1].value
+    with tf.variable_scope(name, reuse=tf.AUTO_REUSE):
+        weights = _variable('weights', [width, width], tf.initializers.identity(), group)
+        biases = _variable('biases', [width], tf.zeros_initializer(), group)
+        return tf.nn.elu(tf.nn.bias_add(tf.matmul(x, weights), biases))
+
+
+# Backbone and heads (section 3)
+
+def level_positions(model):
+    """P_l of an untrimmed video, by level: (128, 64, 32, 16, 8, 4, 2, 1)."""
+    positions, steps = [], (model.untrimmed_steps - 3) // 2 + 1
+    for _ in model.level_widths:
+        steps = (steps + 1) // 2
+        positions.append(steps)
+    return tuple(positions)
+
+
+def pyramid(features, model):
+    """Features [B, T or M, C] → the levels, a list of [B, P_l, c_l]."""
+    features.shape.assert_has_rank(3)
+    if features.shape[-1].value != model.feature_width:
+        raise ValueError('features are %s wide; feature_width is %d' % (features.shape[-1], model.feature_width))
+    x, levels = features, []
+    with tf.variable_scope('aher'):
+        for index, width in enumerate(model.stem_widths, start=1):
+            x = conv(x, width, 3, 'g_conv%d' % index, BACKBONE)
+        x = tf.squeeze(tf.nn.max_pool(tf.expand_dims(x, 1), [1, 1, 3, 1], [1, 1, 2, 1], 'VALID'), 1)
+        for index, width in enumerate(model.level_widths, start=1):
+            x = conv(x, width, 3, 'g_conv_a%d' % index, BACKBONE, stride=2)
+            levels.append(x)
+    return levels
+
+
+def _box_scope(index):
+    return tf.variable_scope('aher/conv_a%d_box' % (index + 1), reuse=tf.AUTO_REUSE)
+
+
+def classifier(model, group):
+    """Weights [1, c_l, K] and biases [K] of the k1 classification layer, a pair a level.
+
+    `group` is SOURCE_CLASSIFIER or TARGET_CLASSIFIER: the layer's name too.
+    """
+    classes = model.source_classes if group == SOURCE_CLASSIFIER else model.target_classes
+    layers = []
+    for index, width in enumerate(model.level_widths):
+        with _box_scope(index), tf.variable_scope(group):
+            layers.append((_variable('weights', [1, width, classes], tf.glorot_uniform_initializer(), group),
+                           _variable('biases', [classes], tf.zeros_initializer(), group)))
+    return layers
+
+
+def classify_clips(levels, layers):
+    """Levels of moments or foreground, and their classifier → logits [B, 8, K]."""
+    return tf.stack([tf.matmul(tf.reduce_mean(level, axis=1), weights[0]) + biases
+                     for level, (weights, biases) in zip(levels, layers)], axis=1)
+
+
+def transfer(layers, model):
+    """A classifier's layers → those that classify every position, through the shared MLP (or unchanged)."""
+    if model.transfer == 'identity':
+        return layers
+    transferred = []
+    for index, (weights, biases) in enumerate(layers):
+        with _box_scope(index):
+            rows = fully(fully(tf.transpose(weights[0]), 'fully1', TRANSFER), 'fully2', TRANSFER)
+            column = fully(fully(biases[:, tf.newaxis], 'fully3', TRANSFER), 'fully4', TRANSFER)
+        transferred.append((tf.transpose(rows)[tf.newaxis], column[:, 0]))
+    return transferred
+
+
+class Localization(NamedTuple):
+    """What the network says of every position and anchor, levels one after another."""
+
+    class_logits: tf.Tensor     # [B, N, K]
+    proposal_logits: tf.Tensor  # [B, N, A, 2]; 1 is action
+    offsets: tf.Tensor          # [B, N, A, 2]: centre and length, encoded
+    iou: tf.Tensor              # [B, N, A], in 0…1
+
+
+def localize(levels, layers, model):
+    """Levels of untrimmed videos, and transferred classifier layers → Localization."""
+    anchors = len(model.anchor_scales)
+    by_level = []
+    for index, (level, (weights, biases)) in enumerate(zip(levels, layers)):
+        with _box_scope(index):
+            positions = level.shape[1].value
+            proposal = conv(level, anchors * 2, 3, 'conv_cls', HEADS, activation=None)
+            offsets = conv(level, anchors * 2, 3, 'conv_loc', HEADS, activation=None)
+            by_level.append(Localization(
+                class_logits=tf.nn.bias_add(tf.nn.conv1d(level, weights, 1, 'SAME'), biases),
+                proposal_logits=tf.reshape(proposal, [-1, positions, anchors, 2]),
+                offsets=tf.reshape(offsets, [-1, positions, anchors, 2]),
+                iou=conv(level, anchors, 3, 'conv_iou', HEADS, activation=tf.sigmoid)))
+    return Localization(*[tf.concat(parts, axis=1) for parts in zip(*by_level)])
+
+
+def discriminate(levels, model):
+    """Levels → logits [B, N, A]: is an anchor's surrounding that of a real untrimmed video?"""
+    logits = []
+    for index, level in enumerate(levels):
+        with tf.variable_scope('conv_a%d_adv' % (index + 1), reuse=tf.AUTO_REUSE):
+            logits.append(conv(level, len(model.anchor_scales), 3, 'd_conv_adv', DISCRIMINATOR, activation=None))
+    return tf.concat(logits, axis=1)
+
+
+# Context (section 5)
+
+def generate_context(moments, model):
+    """Moments [B, M, C] → start and end context one after the other, [B, M/2 + M/2, C]."""
+    sides = []
+    for side in 'se':
+        hidden = conv(moments, model.context_width, 3, 'g_conv_%s1' % side, GENERATOR)
+        sides.append(conv(hidden, model.feature_width, 3, 'g_conv_%s2' % side, GENERATOR, stride=2))
+    return tf.concat(sides, axis=1)
+
+
+class Layout(NamedTuple):
+    """Where a synthetic sequence takes its rows from, and its action segment."""
+
+    from_context: tf.Tensor  # [B, T, M]: weights of the context rows in each row
+    from_moment: tf.Tensor   # [B, T, M]: of the moment's rows
+    segments: tf.Tensor      # [B, 1, 2], feature rows
+
+
+def context_layout(ratio_id, position_id, model, odd_end_without_start=False):
+    """Lay moments into their context: ratio and position [B] in 1/20 → Layout.
+
+    Start context (n1 rows) and end context (n2 rows) follow each other; the moment's m rows are put in between
+    at row p: inside the start context in even samples, inside the end context in odd ones. All are resized
+    with TensorFlow 1's legacy bilinear kernel: row r is taken at r · in/out of the source.
+    `odd_end_without_start` is fault F2.
+    """
+    steps, half = model.untrimmed_steps, model.moment_steps // 2
+    ratio, position = 0.05 * tf.cast(ratio_id, tf.float32), 0.05 * tf.cast(position_id, tf.float32)
+    m = tf.cast(steps * ratio, tf.int32)
+    n1 = (steps - m) // 2
+    n2 = steps - m - n1
+    odd = tf.equal(tf.range(tf.size(ratio_id)) % 2, 1)
+    cut = tf.cast((1 - ratio) * tf.cast(tf.where(odd, n2, n1), tf.float32) * position, tf.int32)
+    p = tf.where(odd, n1 + cut, cut)
+    end = tf.where(odd, cut + m, p + m) if odd_end_without_start else p + m
+
+    row = tf.range(steps)[tf.newaxis]                                          # [1, T]
+    m, n1, n2, p = [tensor[:, tf.newaxis] for tensor in (m, n1, n2, p)]        # [B, 1]
+    inside = tf.logical_and(row >= p, row < p + m)
+    outer = tf.where(row < p, tf.broadcast_to(row, tf.shape(inside)), row - m)  # row of the context, resized
+    in_start = outer < n1
+    from_start = _resize_weights(outer, half, n1, half) * _mask(in_start)
+    from_end = _resize_weights(outer - n1, half, n2, half) * _mask(tf.logical_not(in_start))
+    return Layout(
+        from_context=tf.concat([from_start, from_end], axis=2) * _mask(tf.logical_not(inside)),
+        from_moment=_resize_weights(row - p, 2 * half, m, model.moment_steps) * _mask(inside),
+        segments=tf.cast(tf.stack([p, end[:, tf.newaxis]], axis=2), tf.float32))
+
+
+def _mask(condition):
+    return tf.cast(condition, tf.float32)[:, :, tf.newaxis]
+
+
+def _resize_weights(row, rows_in, rows_out, depth):
+    """Row numbers [B, T] of a sequence resized from rows_in to rows_out [B, 1] → weights [B, T, depth]."""
+    at = tf.cast(row, tf.float32) * (rows_in / tf.cast(rows_out, tf.float32))
+    below = tf.floor(at)
+    above = tf.minimum(below + 1, rows_in - 1)
+    share = (at - below)[:, :, tf.newaxis]
+    return (tf.one_hot(tf.cast(below, tf.int32), depth) * (1 - share)
+            + tf.one_hot(tf.cast(above, tf.int32), depth) * share)
+
+
+def synthesize(moments, layout, model):
+    """Moments [B, M, C] in generated context → synthetic untrimmed features [B, T, C]."""
+    sequence = (tf.matmul(layout.from_context, generate_context(moments, model))
+                + tf.matmul(layout.from_moment, moments))
+    sequence.set_shape([None, model.untrimmed_steps, model.feature_width])
+    return sequence
+
+
+# Anchors and targets (section 4)
+
+def anchors(model):
+    """Centre and length of every anchor in feature rows, two float32 arrays [N, A], levels in turn."""
+    centers, lengths = [], []
+    for index, positions in enumerate(level_positions(model)):
+        step = model.anchor_step * 2 ** index
+        shape = (positions, len(model.anchor_scales))
+        centers.append(np.broadcast_to(((np.arange(positions) + 0.5) * step)[:, np.newaxis], shape))
+        lengths.append(np.broadcast_to(step * np.array(model.anchor_scales), shape))
+    return np.concatenate(centers).astype(np.float32), np.concatenate(lengths).astype(np.float32)
+
+
+class Targets(NamedTuple):
+    """What the network should say of every position and anchor."""
+
+    labels: tf.Tensor   # [B, N]
+    offsets: tf.Tensor  # [B, N, A, 2]
+    overlap: tf.Tensor  # [B, N, A]: tIoU with the best segment
+    iou: tf.Tensor      # [B, N, A]: the overlap, or -1 (ignored) where there is none
+
+
+def match_anchors(segments, labels, model):
+    """Segments [B, S, 2] in feature rows (-1 pads) and labels [B] → Targets.
+
+    An anchor takes the first segment with the largest tIoU, measured on its part inside [0, T - 1]; without any
+    overlap its target is centre ½, length 1. A video without a segment has label 0.
+    """
+    center, length = anchors(model)
+    low = np.maximum(center - length / 2, 0)[..., np.newaxis]                             # [N, A, 1]
+    high = np.minimum(center + length / 2, model.untrimmed_steps - 1)[..., np.newaxis]
+    start, end = segments[:, tf.newaxis, tf.newaxis, :, 0], segments[:, tf.newaxis, tf.newaxis, :, 1]
+    intersection = tf.maximum(tf.minimum(high, end) - tf.maximum(low, start), 0)           # [B, N, A, S]
+    overlaps = intersection / (high - low + end - start - intersection)
+    overlap, best = tf.reduce_max(overlaps, axis=3), tf.argmax(overlaps, axis=3)
+
+    segment = tf.gather(segments, best, axis=1, batch_dims=1)                              # [B, N, A, 2]
+    touched = overlap > 0
+    segment_center = tf.where(touched, (segment[..., 0] + segment[..., 1]) / 2, 0.5 * tf.ones_like(overlap))
+    segment_length = tf.where(touched, segment[..., 1] - segment[..., 0], tf.ones_like(overlap))
+    scale = model.offset_scale
+    offsets = tf.stack([(segment_center - center) / (scale * length),
+                        tf.log(segment_length / length) / scale], axis=3)
+    known = tf.reduce_any(segments[:, :, 1] > segments[:, :, 0], axis=1)
+    labels = tf.where(known, labels, tf.zeros_like(labels))
+    return Targets(labels=tf.tile(labels[:, tf.newaxis], [1, len(center)]), offsets=offsets, overlap=overlap,
+                   iou=tf.where(touched, overlap, -tf.ones_like(overlap)))
+
+
+# Losses (section 6; the adversary's, section 5): tensors in, named scalars out
+
+def _cross_entropy(logits, labels):
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+
+
+def _accuracy(logits, labels):
+    hits = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), labels)
+    return tf.reduce_mean(tf.cast(hits, tf.float32))
+
+
+def _count(mask):
+    """Entries that a mean divides by; at least 1, so that a mean over nothing is 0."""
+    return tf.maximum(tf.reduce_sum(tf.cast(mask, tf.float32)), 1)
+
+
+def _masked_sum(values, mask):
+    return tf.reduce_sum(tf.where(mask, values, tf.zeros_like(values)))
+
+
+def clip_losses(logits, labels, train):
+    """Moment or foreground logits [B, 8, K], labels [B] → {classification, accuracy}.
+
+    The mean over B·8 is divided by B again, as published.
+    """
+    with tf.name_scope('clip_losses'):
+        labels = tf.tile(labels[:, tf.newaxis], [1, logits.shape[1].value])
+        batch = tf.cast(tf.shape(logits)[0], tf.float32)
+        mean = tf.reduce_mean(_cross_entropy(logits, labels))
+        return {'classification': train.class_weight * mean / batch, 'accuracy': _accuracy(logits, labels)}
+
+
+def hard_negatives(background, overlap, train):
+    """Background probabilities and overlaps [B, N, A] → mask of the negatives.
+
+    Of the candidates (overlap below background_tiou) those whose background probability is strictly below the
+    n-th smallest, n = negative_ratio · positives + B, or all the candidates where that is fewer.
+    """
+    candidates = overlap < train.background_tiou
+    positives = tf.reduce_sum(tf.cast(overlap > train.positive_tiou, tf.float32))
+    wanted = tf.cast(train.negative_ratio * positives, tf.int32) + tf.shape(overlap)[0]
+    wanted = tf.minimum(wanted, tf.reduce_sum(tf.cast(candidates, tf.int32)))
+    probability = tf.where(candidates, background, tf.ones_like(background))
+    ascending = -tf.nn.top_k(-tf.reshape(probability, [-1]), k=tf.size(probability)).values
+    threshold = ascending[tf.maximum(wanted - 1, 0)]
+    return tf.logical_and(candidates, background < threshold)
+
+
+def localization_losses(prediction, targets, train):
+    """Localization and Targets → {proposal, localization, iou, classification, accuracy}."""
+    with tf.name_scope('localization_losses'):
+        positives = targets.overlap > train.positive_tiou
+        background = tf.stop_gradient(tf.nn.softmax(prediction.proposal_logits)[..., 0])
+        chosen = tf.logical_or(positives, hard_negatives(background, targets.overlap, train))
+
+        proposal = _cross_entropy(prediction.proposal_logits, tf.cast(positives, tf.int32))
+        miss = tf.abs(prediction.offsets - targets.offsets)
+        smooth = tf.reduce_sum(tf.where(miss < 1, 0.5 * miss ** 2, miss - 0.5), axis=3)
+        known = tf.not_equal(targets.iou, -1)
+        batch = tf.cast(tf.shape(targets.overlap)[0], tf.float32)
+        classification = tf.reduce_sum(_cross_entropy(prediction.class_logits, targets.labels)) / batch
+        return {
+            'proposal': train.proposal_weight * _masked_sum(proposal, chosen) / _count(chosen),
+            'localization': _masked_sum(smooth, positives) / _count(chosen),
+            'iou': train.iou_weight * _masked_sum((prediction.iou - targets.iou) ** 2, known) / _count(known),
+            'classification': train.class_weight * classification,
+            'accuracy': _accuracy(prediction.class_logits, targets.labels)}
+
+
+def adversary_loss(logits, real, background, train):
+    """Discriminator logits [B, N, A] against `real` (True or False), over the anchors of the mask [B, N, A]."""
+    with tf.name_scope('adversary_loss'):
+        labels = tf.ones_like(logits) if real else tf.zeros_like(logits)
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+        return train.adversary_weight * _masked_sum(losses, background) / _count(background)
+
+
+# Detections (sections 4 and 8)
+
+class Detections(NamedTuple):
+    """The best segments of each video after NMS, scores falling, padded with score 0; and its class."""
+
+    scores: tf.Tensor               # [B, D] anchor scores
+    segments: tf.Tensor             # [B, D, 2] seconds
+    classes: tf.Tensor              # [B, D] the most probable class at the anchor's position alone,
+    class_probabilities: tf.Tensor  # [B, D] and its probability
+    label: tf.Tensor                # [B] the video's class: the largest average probability
+    class_scores: tf.Tensor         # [B, K] average probabilities
+
+
+def decode(offsets, durations, model):
+    """Offsets [B, N, A, 2] and durations [B] in seconds → segments [B, N, A, 2] in seconds, inside the video."""
+    center, length = anchors(model)
+    centers = center + offsets[..., 0] * model.offset_scale * length
+    lengths = length * tf.exp(offsets[..., 1] * model.offset_scale)
+    rows = tf.stack([centers - lengths / 2, centers + lengths / 2], axis=3)
+    rows = tf.clip_by_value(rows, 0.0, float(model.untrimmed_steps))
+    return rows * tf.reshape(durations, [-1, 1, 1, 1]) / model.untrimmed_steps
+
+
+def detect(prediction, durations, model, test):
+    """Localization and durations [B] in seconds → Detections."""
+    probabilities = tf.nn.softmax(prediction.class_logits)
+    class_scores = tf.reduce_mean(probabilities, axis=1)
+    if test.score_by == 'iou':
+        scores = prediction.iou
+    else:
+        scores = tf.nn.softmax(prediction.proposal_logits)[..., 1]
+    count = np.prod(anchors(model)[0].shape)
+    segments = tf.reshape(decode(prediction.offsets, durations, model), [-1, count, 2])
+    best = tf.nn.top_k(tf.reshape(scores, [-1, count]), k=min(test.top_anchors, count))
+    segments = tf.gather(segments, best.indices, axis=1, batch_dims=1)
+    kept, valid = _suppress(segments, best.values, test)
+
+    mask = tf.sequence_mask(valid, test.max_detections)
+    position = tf.gather(best.indices, kept, axis=1, batch_dims=1) // len(model.anchor_scales)
+    classes = tf.gather(tf.argmax(probabilities, axis=2), position, axis=1, batch_dims=1)
+    own = tf.gather(tf.reduce_max(probabilities, axis=2), position, axis=1, batch_dims=1)
+    scores, segments = [tf.gather(values, kept, axis=1, batch_dims=1) for values in (best.values, segments)]
+    return Detections(
+        scores=tf.where(mask, scores, tf.zeros_like(scores)),
+        segments=segments * tf.cast(mask, tf.float32)[:, :, tf.newaxis],
+        classes=classes, class_probabilities=own,
+        label=tf.argmax(class_scores, axis=1), class_scores=class_scores)
+
+
+def _suppress(segments, scores, test):
+    """NMS a video: segments [B, n, 2] by falling scores [B, n] → indices [B, D], padded, and valid ones [B]."""
+    # a segment is a box of height 1, so that the boxes' IoU is the tIoU
+    start, end = tf.unstack(segments, axis=2)
+    boxes = tf.stack([start, tf.zeros_like(start), end, tf.ones_like(end)], axis=2)
+    return tf.map_fn(lambda video: tuple(tf.image.non_max_suppression_padded(
+        video[0], video[1], test.max_detections, test.nms_tiou, pad_to_max_output_size=True)),
+        (boxes, scores), dtype=(tf.int32, tf.int32))

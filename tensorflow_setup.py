@@ -1,0 +1,52 @@
+"""The one place that imports TensorFlow: 1.15 and 2.x alike, quiet, in graph mode."""
+import contextlib
+import os
+import sys
+import tempfile
+import warnings
+
+
+@contextlib.contextmanager
+def _quiet_import():
+    """Hold back what TensorFlow says of CUDA, oneDNN and numpy while it loads, unless the import fails.
+
+    TensorFlow 2 writes past its own log level, straight to file descriptor 2. Who wants to read it sets
+    TF_CPP_MIN_LOG_LEVEL.
+    """
+    if 'TF_CPP_MIN_LOG_LEVEL' in os.environ:
+        yield
+        return
+    os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')  # TensorFlow 1.15 uses names that numpy 1.19 deprecates
+                yield
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+with _quiet_import():
+    import tensorflow.compat.v1 as tf
+
+tf.logging.set_verbosity(tf.logging.ERROR)
+tf.disable_v2_behavior()
+
+__all__ = ['session', 'tf']
+
+
+def session(graph=None):
+    """A session that takes GPU memory as it grows and runs on the CPU where there is no GPU."""
+    config = tf.ConfigProto(allow_soft_placement=True)
+    config.gpu_options.allow_growth = True
+    # rewriting the graph takes longer than it saves: 20 s for a training step, whose operations are few and large
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return tf.Session(graph=graph, config=config)

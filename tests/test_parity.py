@@ -1,0 +1,243 @@
+"""The network, its losses and its gradients against numbers recorded from the authors' code.
+
+AHER_GOLDEN names the folder of fixtures (default: the copies beside this file); every *_train.npz and
+*_test.npz in it is checked, `small_seed1_train.npz` at widths / 32 and `full_…` at the published size.
+"""
+import glob
+import importlib.util
+import os
+import re
+
+import numpy as np
+import pytest
+
+import aher_model as aher
+import config as settings
+from aher_k600_train import training_step
+from aher_model import SOURCE_CLASSIFIER, TARGET_CLASSIFIER
+from data_loader import Batch, Foreground, Moments, Untrimmed, interpolate
+from tensorflow_setup import session as new_session
+from tensorflow_setup import tf
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+GOLDEN = os.environ.get('AHER_GOLDEN') or os.path.join(HERE, 'golden')
+
+
+def _recipe():
+    path = os.path.join(GOLDEN, 'golden_recipe.py')
+    spec = importlib.util.spec_from_file_location('golden_recipe', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _fixtures(kind):
+    return [os.path.basename(path) for path in sorted(glob.glob(os.path.join(GOLDEN, '*_%s.npz' % kind)))]
+
+
+def _model(name):
+    model = settings.ModelConfig(target_classes=600)
+    return settings.divide_widths(model, 32) if name.startswith('small') else model
+
+
+def _seed(name):
+    return int(re.search(r'seed(\d+)', name).group(1))
+
+
+def _load_recipe_weights(session, seed):
+    """Give every variable of the network its value in the recipe; the others their initial one."""
+    variables = aher.group_variables(*aher.GROUPS)
+    session.run(tf.global_variables_initializer(), {
+        variable.initializer.inputs[1]: RECIPE.variable_value(variable.op.name, variable.shape.as_list(), seed)
+        for variable in variables})
+
+
+def _close(found, expected, tolerance=1e-4):
+    """Equal within `tolerance` of the expected array's largest magnitude."""
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(), 1e-30))
+
+
+def _by_level(model, values):
+    """[B, N, …] → {level: [B, P_l, …]}, level from 1."""
+    edges = np.cumsum((0,) + aher.level_positions(model))
+    return {level: values[:, low:high] for level, (low, high) in enumerate(zip(edges, edges[1:]), start=1)}
+
+
+class _Train:
+    """Everything that the graph computes for one training fixture, at the recipe's weights."""
+
+    def __init__(self, name):
+        self.name, self.golden, self.model = name, np.load(os.path.join(GOLDEN, name)), _model(name)
+        inputs = RECIPE.inputs(32 if name.startswith('small') else 1, _seed(name))
+        # a rate of 0 leaves the weights as they are, so that every update sees the recipe's
+        train = settings.TrainConfig(learning_rate=0.0, adversary_rate=0.0, faults=settings.AUTHORS_FAULTS)
+        config = settings.Config(model=self.model, train=train)
+        with tf.Graph().as_default():
+            feeds = {key: tf.placeholder(value.dtype, value.shape, key) for key, value in inputs.items()}
+            batch = Batch(
+                Untrimmed(*[feeds['untrimmed_' + key] for key in ('features', 'segments', 'labels')]),
+                Foreground(*[feeds['foreground_' + key] for key in ('features', 'labels')]),
+                Moments(*[feeds['moment_' + key] for key in ('features', 'labels', 'ratio', 'position')]))
+            step = training_step(batch, config)
+            fetches = {
+                'outputs': self._outputs(batch), 'losses': step.losses,
+                'gradients': {update.name: {term: [gradient for gradient, _ in pairs if gradient is not None]
+                                            for term, pairs in update.gradients.items()}
+                              for update in step.updates}}
+            with new_session() as session:
+                _load_recipe_weights(session, _seed(name))
+                found = session.run(fetches, {feeds[key]: value for key, value in inputs.items()})
+                session.run(step.op, {feeds[key]: value for key, value in inputs.items()})
+        self.outputs, self.losses = found['outputs'], found['losses']
+        self.gradients = {}
+        for update in step.updates:
+            for term, pairs in update.gradients.items():
+                values = iter(found['gradients'][update.name][term])
+                self.gradients[update.name, term] = {
+                    variable.op.name: None if gradient is None else next(values) for gradient, variable in pairs}
+
+    def _outputs(self, batch):
+        model = self.model
+        layout = aher.context_layout(batch.moments.ratio, batch.moments.position, model, True)
+        synthetic = aher.synthesize(batch.moments.features, layout, model)
+        levels = {'untrimmed': aher.pyramid(batch.untrimmed.features, model),
+                  'synthetic': aher.pyramid(synthetic, model)}
+        layers = {'untrimmed': aher.classifier(model, SOURCE_CLASSIFIER),
+                  'synthetic': aher.classifier(model, TARGET_CLASSIFIER)}
+        return {
+            'context': {'features': synthetic, 'segments': layout.segments},
+            'prediction': {branch: aher.localize(levels[branch], aher.transfer(layers[branch], model), model)
+                           for branch in levels},
+            'targets': {
+                'untrimmed': aher.match_anchors(batch.untrimmed.segments, batch.untrimmed.labels, model),
+                'synthetic': aher.match_anchors(layout.segments, batch.moments.labels, model)},
+            'clips': {
+                'moment': aher.classify_clips(aher.pyramid(batch.moments.features, model), layers['synthetic']),
+                'foreground': aher.classify_clips(aher.pyramid(batch.foreground.features, model),
+                                                  layers['untrimmed'])},
+            'discriminator': {'real': aher.discriminate(levels['untrimmed'], model),
+                              'fake': aher.discriminate(levels['synthetic'], model)}}
+
+
+RECIPE = _recipe()
+
+
+@pytest.fixture(scope='module', params=_fixtures('train'))
+def train(request):
+    return _Train(request.param)
+
+
+def test_the_folder_has_fixtures():
+    assert _fixtures('train') and _fixtures('test')
+
+
+def test_anchors(train):
+    center, length = aher.anchors(train.model)
+    for level, values in _by_level(train.model, center[np.newaxis]).items():
+        _close(values[0, :, 0], train.golden['anchors/%d/center' % level])
+    for level, values in _by_level(train.model, length[np.newaxis]).items():
+        _close(values[0, 0], train.golden['anchors/%d/length' % level])
+
+
+@pytest.mark.parametrize('branch', ['untrimmed', 'synthetic'])
+def test_targets(train, branch):
+    targets = train.outputs['targets'][branch]
+    for field, key in (('offsets', 'offsets'), ('overlap', 'overlap'), ('iou', 'iou')):
+        for level, values in _by_level(train.model, getattr(targets, field)).items():
+            _close(values, train.golden['%s/level%d/target_%s' % (branch, level, key)])
+
+
+@pytest.mark.parametrize('branch', ['untrimmed', 'synthetic'])
+def test_localization(train, branch):
+    prediction = train.outputs['prediction'][branch]
+    for key, values in (('class_logits_every50', prediction.class_logits[..., ::50]),
+                        ('localization', prediction.offsets),
+                        ('proposal_logits', prediction.proposal_logits), ('iou', prediction.iou)):
+        for level, found in _by_level(train.model, values).items():
+            _close(found, train.golden['%s/level%d/%s' % (branch, level, key)])
+
+
+@pytest.mark.parametrize('branch', ['moment', 'foreground'])
+def test_clip_classification(train, branch):
+    for level in range(1, 9):
+        _close(train.outputs['clips'][branch][:, level - 1:level, ::50],
+               train.golden['%s/level%d/class_logits_every50' % (branch, level)])
+
+
+def test_context(train):
+    rows, columns = (13, 7) if train.name.startswith('small') else (37, 97)
+    _close(train.outputs['context']['features'][:, ::rows, ::columns],
+           train.golden['context/features_every13_every7'])
+    _close(train.outputs['context']['segments'], train.golden['context/segments'])
+
+
+@pytest.mark.parametrize('side', ['real', 'fake'])
+def test_discriminator(train, side):
+    for level, values in _by_level(train.model, train.outputs['discriminator'][side]).items():
+        _close(values, train.golden['discriminator/level%d/%s_logits' % (level, side)])
+
+
+def test_losses(train):
+    names = [key[len('loss/'):] for key in train.golden.files if key.startswith('loss/')]
+    assert sorted(train.losses) == sorted(names)
+    for name in names:
+        _close(np.asarray(train.losses[name]), train.golden['loss/' + name])
+
+
+def test_gradients(train):
+    keys = {tuple(key.split('/')[1:3]) for key in train.golden.files if key.startswith('gradient/')}
+    assert set(train.gradients) == keys
+    for update, term in sorted(keys):
+        found = train.gradients[update, term]
+        prefix = 'gradient/%s/%s/' % (update, term)
+        names, norms, projections, none = [train.golden[prefix + part]
+                                           for part in ('names', 'norm', 'projection', 'none')]
+        assert sorted(found) == sorted(names)
+        for name, norm, projection, is_none in zip(names, norms, projections, none):
+            assert (found[name] is None) == is_none, name
+            if is_none:
+                continue
+            gradient = found[name].astype(np.float64)
+            assert np.linalg.norm(gradient) == pytest.approx(norm, rel=1e-3, abs=1e-12), (update, term, name)
+            direction = RECIPE.projection(name, gradient.shape, _seed(train.name))
+            assert np.sum(gradient * direction) == pytest.approx(
+                projection, abs=1e-3 * norm * np.sqrt(gradient.size) + 1e-12), (update, term, name)
+
+
+@pytest.mark.parametrize('name', _fixtures('test'))
+@pytest.mark.parametrize('score_by', ['iou', 'proposal'])
+def test_detections(name, score_by):
+    golden, model, seed = np.load(os.path.join(GOLDEN, name)), _model(name), _seed(name)
+    inputs = RECIPE.inputs(32 if name.startswith('small') else 1, seed)
+    with tf.Graph().as_default():
+        features = tf.placeholder(tf.float32, [None, 512, model.feature_width])
+        durations = tf.placeholder(tf.float32, [None])
+        layers = aher.transfer(aher.classifier(model, TARGET_CLASSIFIER), model)
+        prediction = aher.localize(aher.pyramid(features, model), layers, model)
+        detections = aher.detect(prediction, durations, model, settings.TestConfig(score_by=score_by))
+        with new_session() as session:
+            _load_recipe_weights(session, seed)
+            found = session.run(detections, {features: inputs['untrimmed_features'],
+                                             durations: inputs['duration']})
+    prefix = 'detections/%s/' % score_by
+    boxes = golden[prefix + 'boxes']
+    _close(found.class_scores, golden[prefix + 'video_scores'])
+    np.testing.assert_array_equal(found.label, golden[prefix + 'video_label'])
+    _close(found.scores, golden[prefix + 'scores'])
+    _close(found.segments, boxes[..., :2])
+    np.testing.assert_array_equal(found.classes, boxes[..., 2])
+    _close(found.class_probabilities, boxes[..., 3])
+
+
+def _interpolation_cases():
+    return [(path, key[:-len('/input')]) for path in sorted(glob.glob(os.path.join(GOLDEN, 'interpolation_*.npz')))
+            for key in np.load(path).files if key.endswith('/input')]
+
+
+@pytest.mark.parametrize('path, case', _interpolation_cases())
+def test_interpolation(path, case):
+    golden = np.load(path)
+    steps, seconds, frames = golden[case + '/steps_seconds_frames']
+    found = interpolate(golden[case + '/input'], int(steps), seconds, frames)
+    _close(found, golden[case + '/output'], 1e-9)
