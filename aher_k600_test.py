@@ -15,8 +15,7 @@ import aher_model as aher
 import config as settings
 import snapshots
 from aher_model import BACKBONE, HEADS, TARGET_CLASSIFIER, TRANSFER
-from data_loader import (VALIDATION_PATHS, check_paths, read_class_names, reported, resolve_classes,
-                         validation_stream)
+from data_loader import VALIDATION_PATHS, check_paths, read_class_names, reported, resolve_classes, validation_stream
 from errors import InputError, exit_status
 from evaluation.get_detection_performance import evaluate_detections
 from evaluation.get_proposal_performance import evaluate_proposals

@@ -66,6 +66,7 @@ def training_step(batch, config):
     counter = tf.train.get_or_create_global_step()
     rate = learning_rate(counter, train)
     layout = aher.context_layout(moments.ratio, moments.position, model, train.faults.odd_end_without_start)
+    placed = aher.place_moments(moments.features, layout)
     real_targets = aher.match_anchors(untrimmed.segments, untrimmed.labels, model)
     fake_targets = aher.match_anchors(layout.segments, moments.labels, model)
     background = tf.logical_and(real_targets.overlap < train.background_tiou,
@@ -80,7 +81,7 @@ def training_step(batch, config):
         updates.append(_update(name, terms, aher.group_variables(*groups), adams, ordered))
 
     def synthetic_levels():
-        return aher.pyramid(aher.synthesize(moments.features, layout, model), model)
+        return aher.pyramid(aher.synthesize(moments.features, placed, layout, model), model)
 
     # 1  moments → backbone, moment classifier
     levels = aher.pyramid(moments.features, model)
@@ -166,7 +167,9 @@ def _adams(name, terms, rate, beta1=0.9):
 
 def _update(name, terms, variables, adams, ordered):
     """All gradients at the same weights, then the optimizers' steps: in order, or left to chance (fault F3)."""
-    gradients = {term: adams[term].compute_gradients(loss, variables) for term, loss in terms.items()}
+    # GATE_NONE: else a convolution's gradients are all computed where only one of them is wanted
+    gradients = {term: adams[term].compute_gradients(loss, variables, gate_gradients=tf.train.Optimizer.GATE_NONE)
+                 for term, loss in terms.items()}
     ready = [gradient for pairs in gradients.values() for gradient, _ in pairs if gradient is not None]
     steps = []
     for term, pairs in gradients.items():

@@ -163,10 +163,10 @@ def generate_context(moments, model):
 
 
 class Layout(NamedTuple):
-    """Where a synthetic sequence takes its rows from, and its action segment."""
+    """Where each row of a synthetic sequence comes from, and its action segment."""
 
-    from_context: tf.Tensor  # [B, T, M]: weights of the context rows in each row
-    from_moment: tf.Tensor   # [B, T, M]: of the moment's rows
+    from_context: tf.Tensor  # [B, T, M]: weights of the context's rows
+    from_moment: tf.Tensor   # [B, T, M]: weights of the moment's rows
     segments: tf.Tensor      # [B, 1, 2], feature rows
 
 
@@ -193,11 +193,11 @@ def context_layout(ratio_id, position_id, model, odd_end_without_start=False):
     inside = tf.logical_and(row >= p, row < p + m)
     outer = tf.where(row < p, tf.broadcast_to(row, tf.shape(inside)), row - m)  # row of the context, resized
     in_start = outer < n1
-    from_start = _resize_weights(outer, half, n1, half) * _mask(in_start)
-    from_end = _resize_weights(outer - n1, half, n2, half) * _mask(tf.logical_not(in_start))
+    from_start = _resize_weights(outer, half, n1) * _mask(in_start)
+    from_end = _resize_weights(outer - n1, half, n2) * _mask(tf.logical_not(in_start))
     return Layout(
         from_context=tf.concat([from_start, from_end], axis=2) * _mask(tf.logical_not(inside)),
-        from_moment=_resize_weights(row - p, 2 * half, m, model.moment_steps) * _mask(inside),
+        from_moment=_resize_weights(row - p, model.moment_steps, m) * _mask(inside),
         segments=tf.cast(tf.stack([p, end[:, tf.newaxis]], axis=2), tf.float32))
 
 
@@ -205,22 +205,20 @@ def _mask(condition):
     return tf.cast(condition, tf.float32)[:, :, tf.newaxis]
 
 
-def _resize_weights(row, rows_in, rows_out, depth):
-    """Row numbers [B, T] of a sequence resized from rows_in to rows_out [B, 1] → weights [B, T, depth]."""
-    at = tf.cast(row, tf.float32) * (rows_in / tf.cast(rows_out, tf.float32))
-    below = tf.floor(at)
-    above = tf.minimum(below + 1, rows_in - 1)
-    share = (at - below)[:, :, tf.newaxis]
-    return (tf.one_hot(tf.cast(below, tf.int32), depth) * (1 - share)
-            + tf.one_hot(tf.cast(above, tf.int32), depth) * share)
+def _resize_weights(row, rows_in, rows_out):
+    """Row numbers [B, T] of a sequence resized from rows_in to rows_out [B, 1] → weights [B, T, rows_in]."""
+    at = tf.minimum(tf.cast(row, tf.float32) * (rows_in / tf.cast(rows_out, tf.float32)), rows_in - 1)
+    return tf.nn.relu(1 - tf.abs(at[:, :, tf.newaxis] - tf.range(rows_in, dtype=tf.float32)))
 
 
-def synthesize(moments, layout, model):
-    """Moments [B, M, C] in generated context → synthetic untrimmed features [B, T, C]."""
-    sequence = (tf.matmul(layout.from_context, generate_context(moments, model))
-                + tf.matmul(layout.from_moment, moments))
-    sequence.set_shape([None, model.untrimmed_steps, model.feature_width])
-    return sequence
+def place_moments(moments, layout):
+    """Moments [B, M, C] where they belong in their sequences, zeros around them: [B, T, C]."""
+    return tf.matmul(layout.from_moment, moments)
+
+
+def synthesize(moments, placed, layout, model):
+    """Moments [B, M, C], also as placed [B, T, C], in generated context → synthetic features [B, T, C]."""
+    return placed + tf.matmul(layout.from_context, generate_context(moments, model))
 
 
 # Anchors and targets (section 4)

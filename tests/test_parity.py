@@ -100,7 +100,8 @@ class _Train:
     def _outputs(self, batch):
         model = self.model
         layout = aher.context_layout(batch.moments.ratio, batch.moments.position, model, True)
-        synthetic = aher.synthesize(batch.moments.features, layout, model)
+        placed = aher.place_moments(batch.moments.features, layout)
+        synthetic = aher.synthesize(batch.moments.features, placed, layout, model)
         levels = {'untrimmed': aher.pyramid(batch.untrimmed.features, model),
                   'synthetic': aher.pyramid(synthetic, model)}
         layers = {'untrimmed': aher.classifier(model, SOURCE_CLASSIFIER),

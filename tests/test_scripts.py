@@ -1,0 +1,279 @@
+"""The scripts end to end on a tiny world, snapshots in the authors' names, and what users get wrong."""
+import glob
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import aher_k600_test
+import aher_k600_train
+import aher_model as aher
+import config as settings
+import snapshots
+from errors import InputError, exit_status
+from tensorflow_setup import session as new_session
+from tensorflow_setup import tf
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SCRIPTS = ['aher_k600_train.py', 'aher_k600_test.py', 'make_demo_data.py', 'prepare_data.py',
+           'evaluation/get_proposal_performance.py', 'evaluation/get_detection_performance.py']
+ANNOTATION = [('a', 4.0, 20.0, 0), ('b', 10.0, 50.0, 1), ('b', 70.0, 80.0, 1), ('c', 5.0, 9.5, 2),
+              ('d', 30.0, 60.0, 0), ('e', 1.0, 12.0, 2)]
+
+
+def python(*arguments, **options):
+    """Run a script in a process of its own; returns what subprocess does."""
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True, **options)
+
+
+def run_main(module, *arguments):
+    """Run a script's main in this process, in a graph of its own."""
+    with tf.Graph().as_default():
+        module.main(list(arguments))
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+    """A folder with tiny demo data, and the ground truth made of its annotation."""
+    folder = tmp_path_factory.mktemp('world')
+    annotation = folder / 'annotation.txt'
+    annotation.write_text(''.join('%s\t%.2f\t%.2f\t%d\n' % row for row in ANNOTATION))
+    made = python('make_demo_data.py', '--out', str(folder / 'data'), '--annotation', str(annotation),
+                  '--source_videos', '40', '--moments_per_class', '4')
+    assert made.returncode == 0, made.stderr
+    truth = python('prepare_data.py', 'annotation', '--data_root', str(folder / 'data'))
+    assert truth.returncode == 0, truth.stderr
+    return folder
+
+
+def flags(world, models='models', results='results'):
+    return ['--config', 'demo', '--data_root', str(world / 'data'), '--model_dir', str(world / models)], [
+        '--results_dir', str(world / results)]
+
+
+@pytest.fixture(scope='module')
+def trained(world):
+    """The world, after 4 steps of training by the script, with snapshots of steps 2 and 4."""
+    common, _ = flags(world)
+    done = python('aher_k600_train.py', *common, '--max_steps', '4', '--snapshot_step', '2', '--log_step', '1',
+                  '--batch_size', '4')
+    assert done.returncode == 0, done.stderr
+    assert 'unusable segments' in done.stdout and 'WARNING' not in done.stderr
+    return world
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_help(script):
+    done = python(script, '--help')
+    assert done.returncode == 0 and 'usage:' in done.stdout and not done.stderr
+
+
+def test_help_names_every_default():
+    done = python('aher_k600_train.py', '--help')
+    for name in list(aher_k600_train.FLAGS) + list(settings.COMMON_FLAGS):
+        assert '--' + name in done.stdout
+    assert '(default 15000 | 900)' in done.stdout
+
+
+def test_training_leaves_snapshots_settings_and_logs(trained):
+    models = trained / 'models'
+    assert snapshots.steps_in(str(models)) == [2, 4]
+    saved = json.loads((models / (snapshots.PREFIX + '4.json')).read_text())
+    assert saved['model']['target_classes'] == 3 and saved['train']['batch_size'] == 4
+    lines = (models / 'loss_results_log.txt').read_text().splitlines()
+    assert [line.split()[:2] for line in lines] == [['step', '%d' % step] for step in (1, 2, 3, 4)]
+    for name in ('moment/classification', 'foreground/accuracy', 'untrimmed/iou', 'synthetic/localization',
+                 'adversary/discriminator_real', 'adversary/generator', 'rate', 'steps_per_second'):
+        assert re.search(re.escape(name) + r' [\d.e+-]+', lines[-1]), name
+    assert glob.glob(str(models / 'events.out.tfevents.*'))
+
+
+def test_tensorboard_scalars(trained):
+    path, = glob.glob(str(trained / 'models' / 'events.out.tfevents.*'))
+    found = {(event.step, value.tag) for event in tf.train.summary_iterator(path) for value in event.summary.value}
+    assert {(step, 'untrimmed/proposal') for step in (1, 2, 3, 4)} <= found
+
+
+def test_testing_and_evaluating(trained):
+    common, results = flags(trained)
+    done = python('aher_k600_test.py', *common, *results)
+    assert done.returncode == 0, done.stderr
+    header, first, second, best = done.stdout.splitlines()[-4:]
+    assert header.split()[:4] == ['step', 'accuracy', 'AUC', 'AR@100'] and best.startswith('best: step')
+    assert [first.split()[0], second.split()[0]] == ['2', '4']
+    assert (trained / 'results' / 'test_results_log.txt').read_text().count('best: step') == 1
+
+    path = trained / 'results' / 'results_aher_k600_gendec_step-4.json'
+    content = json.loads(path.read_text())
+    assert content['version'] == 'VERSION 1.3' and sorted(content['results']) == ['a', 'b', 'c', 'd', 'e']
+    names = (trained / 'data' / 'k600_category.txt').read_text().split('\n')
+    for entries in content['results'].values():
+        assert 0 < len(entries) <= 100
+        for entry in entries:
+            assert entry['score'] > 0 and entry['segment'][1] > entry['segment'][0] >= 0
+            assert entry['label'] in names
+    truth = str(trained / 'data' / 'k600_val_action.json')
+    detection = python('evaluation/get_detection_performance.py', truth, str(path),
+                       '--json', str(trained / 'detection.json'))
+    proposal = python('evaluation/get_proposal_performance.py', truth, str(path),
+                      '--json', str(trained / 'proposal.json'))
+    assert detection.returncode == 0 and proposal.returncode == 0
+    average = json.loads((trained / 'detection.json').read_text())['average_mAP']
+    assert float(second.split()[-1]) == pytest.approx(100 * average, abs=0.006)
+    area = json.loads((trained / 'proposal.json').read_text())['auc_percent']
+    assert float(second.split()[2]) == pytest.approx(area, abs=0.006)
+
+
+def test_batches_of_another_size_give_the_same_results(trained):
+    found = []
+    for size in ('1', '3'):
+        common, results = flags(trained, results='results' + size)
+        run_main(aher_k600_test, *common, *results, '--steps', '4', '--test_batch_size', size)
+        content = json.loads((trained / ('results' + size) / (aher_k600_test.RESULTS_NAME % 4)).read_text())
+        found.append(content['results'])
+    for video in found[0]:
+        one, three = [np.array([entry['segment'] + [entry['score']] for entry in results[video]])
+                      for results in found]
+        np.testing.assert_allclose(one[:20], three[:20], atol=1e-3)
+
+
+def test_without_ground_truth_results_are_written(trained, capsys):
+    common, results = flags(trained, results='unknown')
+    run_main(aher_k600_test, *common, *results, '--steps', '2', '--ground_truth', 'nowhere.json',
+             '--target_labels', 'nowhere.txt')
+    assert 'no ground truth' in capsys.readouterr().out
+    assert (trained / 'unknown' / (aher_k600_test.RESULTS_NAME % 2)).exists()
+
+
+def test_uniform_proposals(trained, capsys):
+    common, results = flags(trained, results='uniform')
+    run_main(aher_k600_test, *common, *results, '--steps', '2', '--proposals', 'uniform')
+    content = json.loads((trained / 'uniform' / (aher_k600_test.RESULTS_NAME % 2)).read_text())
+    assert all(len(entries) == 100 for entries in content['results'].values())
+    windows = aher_k600_test.uniform_windows(60.0, 6)
+    np.testing.assert_allclose(windows, [[0, 60], [0, 40], [20, 60], [0, 30], [15, 45], [30, 60]])
+
+
+def test_warm_start_takes_update_3s_variables(trained):
+    common, _ = flags(trained, models='warm')
+    start = str(trained / 'models' / (snapshots.PREFIX + '4'))
+    run_main(aher_k600_train, *common, '--max_steps', '0', '--init_checkpoint', start, '--seed', '9')
+    old, new = [tf.train.NewCheckpointReader(path) for path in
+                (start, str(trained / 'warm' / (snapshots.PREFIX + '0')))]
+    same = {name for name in new.get_variable_to_shape_map()
+            if np.array_equal(old.get_tensor(name), new.get_tensor(name))}
+    for name in ('aher/g_conv1/weights', 'aher/conv_a3_box/conv_loc/weights', 'aher/conv_a8_box/fully1/weights'):
+        assert name in same
+    for name in ('aher/conv_a1_box/conv_action_anchor/weights', 'g_conv_s1/weights'):
+        assert name not in same
+
+
+# Snapshots of the authors'
+
+def test_a_snapshot_of_a_plain_saver_restores(tmp_path):
+    model = settings.ModelConfig(feature_width=6, stem_widths=(5, 4), level_widths=(3,) * 8, context_width=4,
+                                 source_classes=3, target_classes=4)
+
+    def build():
+        layers = aher.transfer(aher.classifier(model, aher.TARGET_CLASSIFIER), model)
+        aher.localize(aher.pyramid(tf.zeros([1, 512, 6]), model), layers, model)
+        return aher.group_variables(aher.BACKBONE, aher.HEADS, aher.TRANSFER, aher.TARGET_CLASSIFIER)
+
+    with tf.Graph().as_default():
+        shapes = {variable.op.name: variable.shape.as_list() for variable in build()}
+    values = {name: np.random.RandomState(0).rand(*shape).astype(np.float32) for name, shape in shapes.items()}
+    path = str(tmp_path / 'aher_adv_model_checkpoint-step_10')
+    with tf.Graph().as_default(), new_session() as session:  # plain variables, as the authors' code makes them
+        for name, value in values.items():
+            tf.get_variable(name, initializer=value, use_resource=False)
+        tf.get_variable('aher/g_conv1/weights/Adam', initializer=np.zeros(3, np.float32), use_resource=False)
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver().save(session, path)
+    with tf.Graph().as_default(), new_session() as session:
+        variables = build()
+        snapshots.restore(session, path, variables)
+        for variable, value in zip(variables, session.run(variables)):
+            np.testing.assert_array_equal(value, values[variable.op.name])
+        ours = tf.train.Saver(variables).save(session, str(tmp_path / 'ours'))
+    with tf.Graph().as_default(), new_session() as session:
+        plain = [tf.get_variable(name, shape, use_resource=False) for name, shape in shapes.items()]
+        tf.train.Saver(plain).restore(session, ours)
+        for variable, value in zip(plain, session.run(plain)):
+            np.testing.assert_array_equal(value, values[variable.op.name])
+
+
+# What users get wrong: one line, exit status 2
+
+def error_of(capsys, module, *arguments):
+    capsys.readouterr()
+    with tf.Graph().as_default():
+        assert exit_status(lambda: module.main(list(arguments))) == 2
+    lines = capsys.readouterr().err.splitlines()
+    errors = [line for line in lines if line.startswith('error: ')]
+    assert len(errors) == 1 and lines[-1] == errors[0]
+    return errors[0]
+
+
+@pytest.mark.parametrize('script', SCRIPTS[:2])
+def test_missing_data_are_named_and_the_demo_offered(script, tmp_path):
+    done = python(script, '--data_root', str(tmp_path / 'nothing'))
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert 'k600_category.txt' in done.stderr and 'make demo' in done.stderr
+
+
+def test_no_snapshots(world, capsys):
+    common, results = flags(world, models='none')
+    assert 'no snapshots' in error_of(capsys, aher_k600_test, *common, *results)
+    assert 'no readable snapshot' in error_of(capsys, aher_k600_test, *common, *results, '--steps', '7')
+
+
+def test_a_snapshot_of_another_network(trained, capsys):
+    common, results = flags(trained)
+    error = error_of(capsys, aher_k600_test, *common, *results, '--transfer', 'identity')
+    assert 'transfer' in error and 'step_2.json' in error
+
+
+def test_a_snapshot_of_another_width(trained, tmp_path):
+    model = settings.PRESETS['demo'].model._replace(target_classes=3, stem_widths=(32, 64))
+    with tf.Graph().as_default(), new_session() as session:
+        aher.pyramid(tf.zeros([1, 512, model.feature_width]), model)
+        with pytest.raises(InputError, match=r'aher/g_conv1/weights has shape \[3, 64, 64\], expected \[3, 64, 32\]'):
+            snapshots.restore(session, snapshots.path(str(trained / 'models'), 4),
+                              aher.group_variables(aher.BACKBONE))
+        with pytest.raises(InputError, match='lacks variable'):
+            extra = tf.get_variable('extra', [1])
+            snapshots.restore(session, snapshots.path(str(trained / 'models'), 4), [extra])
+
+
+def test_features_of_another_width(world, capsys):
+    common, _ = flags(world)
+    error = error_of(capsys, aher_k600_train, *common, '--feature_width', '65', '--max_steps', '1')
+    assert '.npy' in error and 'found 64 columns, expected 65' in error
+
+
+def test_a_malformed_row(world, tmp_path, capsys):
+    labels = (world / 'data' / 'k600_train_val_gt.txt').read_text().splitlines()
+    labels[4] = 'demo_moment_0005 9 many'
+    (tmp_path / 'labels.txt').write_text('\n'.join(labels))
+    common, _ = flags(world)
+    error = error_of(capsys, aher_k600_train, *common, '--target_labels', str(tmp_path / 'labels.txt'))
+    assert 'labels.txt, row 5' in error
+    labels[4] = 'demo_moment_0005 9 3'
+    (tmp_path / 'labels.txt').write_text('\n'.join(labels))
+    error = error_of(capsys, aher_k600_train, *common, '--target_labels', str(tmp_path / 'labels.txt'))
+    assert 'labels.txt, row 5' in error and 'class 3' in error
+
+
+def test_settings_that_cannot_be(world, capsys):
+    common, _ = flags(world)
+    assert '--batch_size 0' in error_of(capsys, aher_k600_train, *common, '--batch_size', '0')
+    assert '--transfer' in error_of(capsys, aher_k600_train, *common, '--transfer', 'none')
+    with pytest.raises(InputError, match='no setting is called rate'):
+        settings.override(settings.PRESETS['k600'], rate=1)
+    with pytest.raises(InputError, match='cannot all be divided by 3'):
+        settings.divide_widths(settings.ModelConfig(), 3)
