@@ -29,8 +29,9 @@ lint: env  ## run ruff
 test: lint  ## run ruff, then every test
 	$(RUN) -m pytest
 
-demo: env  ## make the small synthetic dataset, train on it and test the snapshots
+demo: env  ## make the small synthetic data, train, test three snapshots, evaluate: a table and figures
 	$(RUN) make_demo_data.py --out data/demo --seed 0
+	$(RUN) prepare_data.py annotation --data_root data/demo
 	$(RUN) aher_k600_train.py --config demo --model_dir "$(MODEL_DIR)" $(TRAIN_FLAGS)
 	$(RUN) aher_k600_test.py --config demo --model_dir "$(MODEL_DIR)" --results_dir "$(RESULTS_DIR)" $(TEST_FLAGS)
 

@@ -3,7 +3,6 @@
 For each snapshot: detects actions in every validation video, writes results_aher_k600_gendec_step-N.json to
 --results_dir, and, where there is ground truth, prints and logs AUC, AR@100, mAP and video accuracy.
 """
-import json
 import os
 import sys
 from typing import NamedTuple
@@ -17,9 +16,9 @@ import snapshots
 from aher_model import BACKBONE, HEADS, TARGET_CLASSIFIER, TRANSFER
 from data_loader import VALIDATION_PATHS, check_paths, read_class_names, reported, resolve_classes, validation_stream
 from errors import InputError, exit_status
-from evaluation.get_detection_performance import evaluate_detections
-from evaluation.get_proposal_performance import evaluate_proposals
-from evaluation.results import TIOU_THRESHOLDS, read_ground_truth, read_results
+from evaluation.get_detection_performance import draw_ap, evaluate_detections
+from evaluation.get_proposal_performance import draw_curves, evaluate_proposals
+from evaluation.results import TIOU_THRESHOLDS, read_ground_truth, read_results, write_figure, write_json
 from tensorflow_setup import session as new_session
 from tensorflow_setup import tf
 
@@ -117,41 +116,52 @@ def test_snapshot(session, tester, step, config, class_names):
     results = {'version': 'VERSION 1.3', 'results': results, 'external_data': {}}
     os.makedirs(config.results_dir, exist_ok=True)
     path = os.path.join(config.results_dir, RESULTS_NAME % step)
-    with open(path, 'w') as text:
-        json.dump(results, text)
+    write_json(path, results, indent=None)
     print('results %s' % path, flush=True)
     return results, float(np.mean(hits)) if hits else None
 
 
-class Scores(NamedTuple):
-    """What one snapshot reaches, in percent."""
+class Tested(NamedTuple):
+    """One snapshot's figures."""
 
     step: int
-    accuracy: float        # of the video label; NaN where labels are unknown
-    auc: float
-    average_recall: float  # AR@100
-    mAP: np.ndarray        # by tIoU
-    average_mAP: float
+    accuracy: float            # share of videos with the right label; None where labels are unknown
+    proposals: NamedTuple      # get_proposal_performance.ProposalPerformance
+    detections: NamedTuple     # get_detection_performance.DetectionPerformance
 
 
-def score(step, results, truth, accuracy):
-    """Evaluate the results of one snapshot, in memory as written → Scores."""
-    results = read_results(results)
-    proposals, detections = evaluate_proposals(truth, results), evaluate_detections(truth, results)
-    return Scores(step, float('nan') if accuracy is None else 100 * accuracy, proposals.auc_percent,
-                  proposals.average_recall_percent, 100 * detections.mAP, 100 * detections.average_mAP)
-
-
-def format_scores(rows):
-    """Table of Scores, a snapshot a line; the best average mAP is named below."""
-    head = ['step', 'accuracy', 'AUC', 'AR@100'] + ['mAP@%.2f' % tiou for tiou in TIOU_THRESHOLDS] + ['average mAP']
+def format_table(rows):
+    """Table of Tested in percent, a snapshot a line; the best average mAP is named below."""
+    head = (['step', 'accuracy', 'AUC', 'AR@100'] + ['mAP@%.2f' % tiou for tiou in TIOU_THRESHOLDS]
+            + ['average mAP'])
     lines = ['  '.join(head)]
     for row in rows:
-        cells = ['%d' % row.step] + ['%.2f' % value for value in
-                                     (row.accuracy, row.auc, row.average_recall, *row.mAP, row.average_mAP)]
+        shares = [*row.detections.mAP, row.detections.average_mAP]
+        cells = ['%d' % row.step, '-' if row.accuracy is None else '%.2f' % (100 * row.accuracy),
+                 '%.2f' % row.proposals.auc_percent, '%.2f' % row.proposals.average_recall_percent]
+        cells += ['%.2f' % (100 * share) for share in shares]
         lines.append('  '.join(cell.rjust(len(title)) for cell, title in zip(cells, head)))
-    best = max(rows, key=lambda row: row.average_mAP)
-    return '\n'.join(lines + ['best: step %d, average mAP %.2f %%' % (best.step, best.average_mAP)])
+    best = best_of(rows)
+    return '\n'.join(lines + ['best: step %d, average mAP %.2f %%' % (
+        best.step, 100 * best.detections.average_mAP)])
+
+
+def best_of(rows):
+    """The Tested with the highest average mAP, the earliest of equal ones."""
+    return max(rows, key=lambda row: row.detections.average_mAP)
+
+
+def report(rows, results_dir):
+    """Print and log the table, and draw the best snapshot's curves and AP by class."""
+    best = best_of(rows)
+    for name, figure in (('ar_an', draw_curves(best.proposals)), ('ap', draw_ap(best.detections))):
+        path = os.path.join(results_dir, '%s_step-%d.png' % (name, best.step))
+        write_figure(path, figure)
+        print('figure %s' % path)
+    table = format_table(rows)
+    print(table)
+    with open(os.path.join(results_dir, LOG_NAME), 'a') as log:
+        print(table, file=log)
 
 
 def main(argv=None):
@@ -187,12 +197,11 @@ def run(config, steps):
         for step in steps:
             results, accuracy = test_snapshot(session, tester, step, config, class_names)
             if truth is not None:
-                rows.append(score(step, results, truth, accuracy))
+                found = read_results(results)
+                rows.append(Tested(step, accuracy, evaluate_proposals(truth, found),
+                                   evaluate_detections(truth, found)))
     if rows:
-        table = format_scores(rows)
-        print(table)
-        with open(os.path.join(config.results_dir, LOG_NAME), 'a') as log:
-            print(table, file=log)
+        report(rows, config.results_dir)
 
 
 if __name__ == '__main__':

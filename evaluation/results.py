@@ -355,12 +355,11 @@ def without_length(segments):
     return int(np.count_nonzero(segments[..., 1] <= segments[..., 0]))
 
 
-def write_json(path, content):
+def write_json(path, content, indent=1):
     """Writes JSON so that the file is either the old or the complete new one."""
     def write(partial):
         with open(partial, 'w', encoding='utf-8') as file:
-            json.dump(content, file, indent=1)
-            file.write('\n')
+            file.write(json.dumps(content, indent=indent) + '\n')
     _write_whole(path, write)
 
 

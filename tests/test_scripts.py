@@ -77,7 +77,7 @@ def test_help_names_every_default():
     done = python('aher_k600_train.py', '--help')
     for name in list(aher_k600_train.FLAGS) + list(settings.COMMON_FLAGS):
         assert '--' + name in done.stdout
-    assert '(default 15000 | 900)' in done.stdout
+    assert '(default 15000 | 600)' in done.stdout
 
 
 def test_training_leaves_snapshots_settings_and_logs(trained):
