@@ -14,11 +14,12 @@ import aher_model as aher
 import config as settings
 import snapshots
 from aher_model import BACKBONE, HEADS, TARGET_CLASSIFIER, TRANSFER
-from data_loader import VALIDATION_PATHS, check_paths, read_class_names, reported, resolve_classes, validation_stream
+from data_loader import VALIDATION_PATHS, check_paths, reported, resolve_classes, validation_stream
 from errors import InputError, exit_status
 from evaluation.get_detection_performance import draw_ap, evaluate_detections
 from evaluation.get_proposal_performance import draw_curves, evaluate_proposals
 from evaluation.results import TIOU_THRESHOLDS, read_ground_truth, read_results, write_figure, write_json
+from prepare_data import read_class_names
 from tensorflow_setup import session as new_session
 from tensorflow_setup import tf
 
