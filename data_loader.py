@@ -11,8 +11,10 @@ import collections
 import contextlib
 import functools
 import json
+import math
 import os
 import threading
+import zipfile
 from typing import Callable, NamedTuple
 
 import h5py
@@ -21,6 +23,7 @@ import pandas as pd
 from scipy import sparse
 
 from errors import InputError
+from prepare_data import read_class_names
 from tensorflow_setup import tf
 
 
@@ -101,8 +104,9 @@ def _interpolation_weights(clips, steps, seconds, frames, clip_frames):
 def interpolate(clips, steps, seconds, frames, clip_frames=8):
     """Clip features [n, C] of a video of `seconds` and `frames` → [steps, C] of the same type.
 
-    Output row r is the mean of the linear interpolation at the start, middle and end of its share of the clips'
-    span, cut to where clip centres are; an empty share gives 0, and one clip is repeated (SPEC section 2).
+    Output row r is the mean of the linear interpolation at the start, middle and end of its share of the
+    clips' span, cut to where clip centres are; an empty share gives 0, and one clip is repeated (SPEC
+    section 2).
     """
     weights = _interpolation_weights(len(clips), steps, seconds, frames, clip_frames)
     return weights.astype(clips.dtype) @ clips
@@ -114,10 +118,11 @@ class FeatureStore:
     """Features by video: a folder of VIDEO.npy / .npz / .csv, or an HDF5 file with a dataset VIDEO."""
 
     def __init__(self, path, width):
-        """`path` of the folder or the file (its .h5 or .hdf5 may be left out); `width` columns are expected."""
+        """`path` of the folder or the file (whose .h5 or .hdf5 may be left out); `width` columns expected."""
         self.path = next((path + end for end in ('', '.h5', '.hdf5') if os.path.exists(path + end)), path)
         self.width = width
         self._file = None
+        self._lock = threading.Lock()  # of opening the file; h5py itself lets one thread read at a time
 
     def exists(self):
         """Is the folder or the file there?"""
@@ -126,7 +131,8 @@ class FeatureStore:
     def read(self, video, rows=None):
         """Features of `video`, float32 [n, width].
 
-        Raises InputError where there are none, they are not a table of that width, or not `rows` rows.
+        Raises InputError where there are none, they are not a table of that width, not `rows` rows, or where
+        a number is not finite: it would spread to every weight.
         """
         source, values = self._hdf5(video) if os.path.isfile(self.path) else self._from_folder(video)
         if values.ndim != 2 or values.dtype.kind not in 'fiu':
@@ -138,19 +144,32 @@ class FeatureStore:
         if len(values) == 0:
             raise InputError('%s: found no rows; extract the features again' % source)
         if rows is not None and len(values) != rows:
-            raise InputError('%s: found %d rows, expected %d, a row per clip: feature_frame of the annotation '
-                             'must be 8 times the rows' % (source, len(values), rows))
-        return np.asarray(values, np.float32)
+            raise InputError('%s: found %d rows, expected %d, a row per clip: feature_frame of the '
+                             'annotation must be the rows times the frames of a clip'
+                             % (source, len(values), rows))
+        with np.errstate(over='ignore'):  # a float64 beyond float32 becomes infinite
+            values = np.asarray(values, np.float32)
+        if not np.isfinite(values).all():
+            row, column = np.argwhere(~np.isfinite(values))[0]
+            raise InputError('%s: found %s in row %d, column %d (from 0), expected finite numbers; '
+                             'extract the features again' % (source, values[row, column], row, column))
+        return values
 
     def _hdf5(self, video):
-        if self._file is None:
-            try:
-                self._file = h5py.File(self.path, 'r')
-            except OSError as error:
-                raise InputError('%s: not an HDF5 file (%s)' % (self.path, error)) from None
-        if video not in self._file:
-            raise InputError('%s: has no dataset %s' % (self.path, video))
-        return '%s: dataset %s' % (self.path, video), self._file[video][()]
+        source = '%s: dataset %s' % (self.path, video)
+        with self._lock:
+            if self._file is None:
+                try:
+                    self._file = h5py.File(self.path, 'r')
+                except OSError as error:
+                    raise InputError('%s: not an HDF5 file (%s)' % (self.path, _one_line(error))) from None
+        try:
+            dataset = self._file.get(video)
+            if isinstance(dataset, h5py.Dataset):
+                return source, np.asarray(dataset[()])
+        except Exception as error:  # h5py tells a damaged file by several types of error
+            raise InputError('%s: cannot be read (%s)' % (source, _one_line(error))) from None
+        raise InputError('%s: has no dataset %s' % (self.path, video))
 
     def _from_folder(self, video):
         readers = {'.npy': _read_npy, '.npz': _read_npz, '.csv': _read_csv}
@@ -164,49 +183,52 @@ class FeatureStore:
 
 def _read_npy(path):
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError('%s: not a numpy array (%s)' % (path, error)) from None
+        with open(path, 'rb') as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error:  # a damaged header raises what its text provokes
+        raise InputError('%s: not a numpy array (%s)' % (path, _one_line(error))) from None
 
 
 def _read_npz(path):
+    # zipfile, for numpy 1's reader prints a traceback of its own where the file is cut short
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            names = list(arrays.keys())
+        with zipfile.ZipFile(path) as arrays:
+            names = arrays.namelist()
             if len(names) == 1:
-                return arrays[names[0]]
+                with arrays.open(names[0]) as file:
+                    return np.lib.format.read_array(file, allow_pickle=False)
     except Exception as error:  # zipfile, zlib and numpy each have errors of their own
-        raise InputError('%s: not a readable npz file (%s)' % (path, error)) from None
+        raise InputError('%s: not a readable npz file (%s)' % (path, _one_line(error))) from None
     raise InputError('%s: found %d arrays, expected one' % (path, len(names)))
 
 
 def _read_csv(path):
+    # The header row is skipped, not read: pandas takes a row's first cell for its name where a row is longer.
     try:
-        return pd.read_csv(path, dtype=np.float32).to_numpy()
+        values = pd.read_csv(path, dtype=np.float64, header=None, skiprows=1).to_numpy()
+        if not np.isfinite(values).all():
+            raise ValueError('found cells without a finite number')
+        return values
     except (ValueError, OSError) as error:
         raise InputError('%s: %s; expected a header row, then rows of numbers'
-                         % (path, _bad_csv_cell(path) or error)) from None
+                         % (path, _bad_csv_cell(path) or _one_line(error))) from None
 
 
 def _bad_csv_cell(path):
-    """Where a CSV of numbers has a text, for the error message; None where that is not what is wrong."""
+    """Where a CSV has something else than a number, for the message; None where that is not what is wrong."""
     with contextlib.suppress(Exception):
-        cells = pd.read_csv(path, dtype=str)
-        bad = np.argwhere(cells.apply(pd.to_numeric, errors='coerce').isna().to_numpy())
-        row, column = bad[0]
+        cells = pd.read_csv(path, dtype=str, header=None, skiprows=1, keep_default_na=False)
+        numbers = cells.apply(pd.to_numeric, errors='coerce').to_numpy(float)
+        row, column = np.argwhere(~np.isfinite(numbers))[0]
         return 'row %d, column %d: found %r' % (row + 2, column + 1, cells.iat[row, column])
 
 
+def _one_line(error):
+    """What `error` says, without line ends."""
+    return ' '.join(str(error).split())
+
+
 # Tables
-
-def read_class_names(path):
-    """Class names, one a line; the line number (from 0) is the class index."""
-    with _open_table(path) as lines:
-        names = [line.strip() for line in lines if line.strip()]
-    if not names:
-        raise InputError('%s: found no class names, expected one a line' % path)
-    return names
-
 
 @contextlib.contextmanager
 def _open_table(path):
@@ -223,16 +245,16 @@ def _read_info(path, subset):
     """Names of the videos of `subset`, in the order of the info table."""
     with _open_table(path) as lines:
         try:
-            table = pd.read_csv(lines, dtype=str)
+            table = pd.read_csv(lines, dtype=str, index_col=False)  # False: a row may end with a comma
         except ValueError as error:
-            raise InputError('%s: not a CSV table (%s)' % (path, error)) from None
+            raise InputError('%s: not a CSV table (%s)' % (path, _one_line(error))) from None
     missing = {'video', 'subset'} - set(table.columns)
     if missing:
         raise InputError('%s: no column %s in the header row' % (path, ', '.join(sorted(missing))))
     names = table.video[table.subset == subset].drop_duplicates().tolist()
     if not names:
         raise InputError('%s: no video of subset %s (found %s)'
-                         % (path, subset, ', '.join(sorted(set(table.subset.astype(str))))))
+                         % (path, subset, ', '.join(sorted(set(table.subset.dropna()))) or 'none'))
     return names
 
 
@@ -268,7 +290,7 @@ def _read_annotation(path):
 
 
 def _read_videos(names, annotation, labels, clip_frames, unusable):
-    """The annotation's entries of `names` → list of Video; adds to the Counter of unusable segments by reason."""
+    """The annotation's entries of `names` → list of Video; counts unusable segments by reason."""
     entries, videos = _read_annotation(annotation), []
     for name in names:
         if name not in entries:
@@ -277,15 +299,15 @@ def _read_videos(names, annotation, labels, clip_frames, unusable):
             entry = entries[name]
             seconds, frames = float(entry['duration_second']), int(entry['duration_frame'])
             feature_frame = int(entry['feature_frame'])
-            edges = np.array([annotated['segment'] for annotated in entry.get('annotations', [])],
-                             np.float64).reshape(-1, 2)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            segments = [annotated['segment'] for annotated in entry.get('annotations', [])]
+            edges = np.array([(float(start), float(end)) for start, end in segments]).reshape(-1, 2)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError('%s: video %s: %s %s; expected numbers duration_second, duration_frame, '
                              'feature_frame, and annotations [{segment: [start_s, end_s]}]'
                              % (annotation, name, type(error).__name__, error)) from None
-        if not (seconds > 0 and frames > 0 and feature_frame >= clip_frames):
-            raise InputError('%s: video %s: found %g seconds, %d frames, %d feature frames; expected more'
-                             % (annotation, name, seconds, frames, feature_frame))
+        if not (0 < seconds < math.inf and frames > 0 and feature_frame >= clip_frames):
+            raise InputError('%s: video %s: found %g seconds, %d frames, %d feature frames; expected a clip '
+                             'at least' % (annotation, name, seconds, frames, feature_frame))
         fractions = np.clip(edges / (feature_frame / frames * seconds), 0, 1)
         no_length = ~(edges[:, 1] > edges[:, 0])
         outside = ~no_length & ~(fractions[:, 1] > fractions[:, 0])
@@ -366,8 +388,8 @@ def check_paths(data, names):
     """Raise InputError, in one line, where tables or features of these DataConfig fields are not there."""
     missing = [data.path(name) for name in names if not FeatureStore(data.path(name), 0).exists()]
     if missing:
-        raise InputError('not found: %s; the README says what belongs there (--data_root and the path flags choose '
-                         'other places), and `make demo` runs without any data' % ', '.join(missing))
+        raise InputError('not found: %s; the README says what belongs there (--data_root and the path flags '
+                         'choose other places), and `make demo` runs without any data' % ', '.join(missing))
 
 
 def resolve_classes(config):
@@ -388,7 +410,8 @@ def training_stream(config):
     target = _read_subset('target', 'training', model.target_classes, data, unusable)
     unusable['beyond the first %d of a video' % data.max_segments] = sum(
         max(0, len(video.segments) - data.max_segments) for video in source)
-    foreground = _clip_samples(source, data.foreground_clips, config.train.faults.first_annotation_only, unusable)
+    first_only = config.train.faults.first_annotation_only
+    foreground = _clip_samples(source, data.foreground_clips, first_only, unusable)
     moments = _clip_samples(target, data.moment_clips, False, unusable)
     for groups, table, least in ((foreground, 'source_annotation', data.foreground_clips),
                                  (moments, 'target_annotation', data.moment_clips)):
@@ -402,11 +425,12 @@ def training_stream(config):
                 for order, load in zip(orders, loaders)]
     batches = tf.data.Dataset.zip(tuple(
         dataset.batch(config.train.batch_size, drop_remainder=True).prefetch(2) for dataset in datasets))
-    iterator = tf.data.make_initializable_iterator(batches)
+    iterator = _iterator(batches, data.workers)
     untrimmed, foreground, moments = iterator.get_next()
-    summary = '%d source videos, %d segments, %d of them foreground samples; %d target videos, %d moments; %s' % (
-        len(source), sum(len(video.segments) for video in source), orders[1].samples, len(target),
-        orders[2].samples, _reasons(unusable))
+    segments = sum(len(video.segments) for video in source)
+    summary = '%d source videos, %d segments, %d of them foreground samples; ' % (
+        len(source), segments, orders[1].samples)
+    summary += '%d target videos, %d moments; %s' % (len(target), orders[2].samples, _reasons(unusable))
     return Stream(Batch(Untrimmed(*untrimmed), Foreground(*foreground), Moments(*moments)),
                   iterator.initializer, failures, summary)
 
@@ -416,9 +440,10 @@ def validation_stream(config):
     data, failures = config.data, []
     check_paths(data, VALIDATION_PATHS)
     videos = _read_subset('target', 'validation', config.model.target_classes, data, collections.Counter())
-    dataset = _samples(tf.data.Dataset.range(len(videos)), [(video, index) for index, video in enumerate(videos)],
-                       _load_validation(config), failures, data.workers)
-    iterator = tf.data.make_initializable_iterator(dataset.batch(config.test.test_batch_size).prefetch(2))
+    order = [(video, index) for index, video in enumerate(videos)]
+    indices = tf.data.Dataset.range(len(videos))
+    dataset = _samples(indices, order, _load_validation(config), failures, data.workers)
+    iterator = _iterator(dataset.batch(config.test.test_batch_size).prefetch(2), data.workers)
     summary = '%d target validation videos' % len(videos)
     return Stream(Validation(*iterator.get_next()), iterator.initializer, failures, summary), videos
 
@@ -474,6 +499,18 @@ def _samples(indices, order, loader, failures, workers):
         return tuple(tensors)
 
     return indices.map(in_graph, num_parallel_calls=workers or os.cpu_count())
+
+
+def _iterator(dataset, workers):
+    """Initializable iterator whose reads have `workers` threads of their own.
+
+    In the session's threads, one a core, reads would hold up the network's operations, and more workers than
+    cores would change nothing.
+    """
+    options = tf.data.Options()
+    threading_options = options.threading if hasattr(options, 'threading') else options.experimental_threading
+    threading_options.private_threadpool_size = workers or os.cpu_count()
+    return tf.data.make_initializable_iterator(dataset.with_options(options))
 
 
 def _load_untrimmed(config):

@@ -88,7 +88,6 @@ class _Train:
             with new_session() as session:
                 _load_recipe_weights(session, _seed(name))
                 found = session.run(fetches, {feeds[key]: value for key, value in inputs.items()})
-                session.run(step.op, {feeds[key]: value for key, value in inputs.items()})
         self.outputs, self.losses = found['outputs'], found['losses']
         self.gradients = {}
         for update in step.updates:
