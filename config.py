@@ -171,6 +171,9 @@ def check(config):
         if getattr(part, name) not in choices:
             raise InputError('--%s %r: expected one of %s' % (name, getattr(part, name), ', '.join(choices)))
 
+    for part, name in ((config.train, 'seed'), (config.train, 'max_steps'), (config.data, 'workers')):
+        if not 0 <= getattr(part, name) < 2 ** 31:
+            raise InputError('--%s %s: expected 0 to 2147483647' % (name, getattr(part, name)))
     positive(config.model, 'feature_width', 'source_classes', 'untrimmed_steps', 'moment_steps')
     positive(config.train, 'batch_size', 'snapshot_step', 'log_step', 'generator_repeats')
     positive(config.test, 'test_batch_size', 'max_detections', 'top_anchors')

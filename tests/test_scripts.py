@@ -273,6 +273,7 @@ def test_settings_that_cannot_be(world, capsys):
     common, _ = flags(world)
     assert '--batch_size 0' in error_of(capsys, aher_k600_train, *common, '--batch_size', '0')
     assert '--transfer' in error_of(capsys, aher_k600_train, *common, '--transfer', 'none')
+    assert '--seed -1' in error_of(capsys, aher_k600_train, *common, '--seed', '-1')
     with pytest.raises(InputError, match='no setting is called rate'):
         settings.override(settings.PRESETS['k600'], rate=1)
     with pytest.raises(InputError, match='cannot all be divided by 3'):

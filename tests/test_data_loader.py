@@ -1,0 +1,782 @@
+"""data_loader.py: tables, features and the four streams, by hand on tiny data sets; every message."""
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+import config as settings
+import data_loader
+import prepare_data
+from data_loader import FeatureStore, interpolate, reported, training_stream, validation_stream
+from errors import InputError
+from tensorflow_setup import session as new_session
+from tensorflow_setup import tf
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+WIDTH = 4
+FEATURES = {'source': {'source_features': 512, 'source_clips': None},
+            'target': {'target_features': 512, 'target_clips': None}}  # rows; None: a row per clip
+TABLES = ('source_info', 'source_annotation', 'source_labels',
+          'target_info', 'target_annotation', 'target_labels', 'target_categories')
+
+
+# A data set in the authors' formats
+
+def video(*segments, subset='training', label=0, seconds=32.0, frames=512, feature_frame=512):
+    """Entry of a data set: by default 64 clips of half a second each."""
+    return {'subset': subset, 'label': label, 'duration_second': seconds, 'duration_frame': frames,
+            'feature_frame': feature_frame, 'segments': segments}
+
+
+def write(path, content):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, 'wb') as file:
+        file.write(content if isinstance(content, bytes) else content.encode())
+
+
+def make(root, source=None, target=None, **values):
+    """Write a data set of {name: video(…)} a side → its Config, with `values` overridden.
+
+    Videos are numbered from 1. Of each row of clip features, column 0 is its number from 1, column 1 that of
+    the video; every other number is the video's.
+    """
+    model = settings.ModelConfig(feature_width=WIDTH, source_classes=3, target_classes=2)
+    config = settings.override(settings.Config(model=model), **dict(
+        {'data_root': str(root), 'workers': 4, 'batch_size': 2, 'test_batch_size': 2}, **values))
+    data = config.data
+    for side, videos in (('source', source or {'s': video((8, 24))}),
+                         ('target', target or {'t': video((8, 24))})):
+        write(data.path(side + '_info'), 'video,numFrame,seconds,fps,subset,featureFrame\n' + ''.join(
+            '%s,%d,%s,30,%s,%d\n' % (name, entry['duration_frame'], entry['duration_second'], entry['subset'],
+                                     entry['feature_frame']) for name, entry in videos.items()))
+        write(data.path(side + '_labels'), ''.join(
+            '%s %d %d extra 0.5\n' % (name, entry['duration_frame'], entry['label'])
+            for name, entry in videos.items()))
+        write(data.path(side + '_annotation'), json.dumps({name: {
+            **{key: entry[key] for key in ('duration_second', 'duration_frame', 'feature_frame')},
+            'annotations': [{'segment': list(segment), 'label': 'waving'} for segment in entry['segments']]}
+            for name, entry in videos.items()}))
+        for field, rows in FEATURES[side].items():
+            os.makedirs(data.path(field), exist_ok=True)
+            for number, (name, entry) in enumerate(videos.items(), start=1):
+                numbers = np.full((rows or entry['feature_frame'] // 8, WIDTH), number, np.float32)
+                if rows is None:
+                    numbers[:, 0] = 1 + np.arange(len(numbers))
+                np.save(os.path.join(data.path(field), name + '.npy'), numbers)
+    write(data.path('target_categories'), 'waving\nnodding\n')
+    return config
+
+
+def of_training(config, batches):
+    """The first batches of the training streams, joined: a Batch of arrays."""
+    with tf.Graph().as_default():
+        stream = training_stream(config)
+        with new_session() as session, reported(stream):
+            session.run(stream.initializer)
+            found = [session.run(stream.batch) for _ in range(batches)]
+    return data_loader.Batch(*[
+        type(kind[0])(*[np.concatenate(arrays) for arrays in zip(*kind)]) for kind in zip(*found)])
+
+
+def of_validation(config):
+    """(batches of the whole validation stream, as arrays; its videos)."""
+    found = []
+    with tf.Graph().as_default():
+        stream, videos = validation_stream(config)
+        with new_session() as session, reported(stream):
+            session.run(stream.initializer)
+            while True:
+                try:
+                    found.append(session.run(stream.batch))
+                except tf.errors.OutOfRangeError:
+                    return found, videos
+
+
+def summary_of(config):
+    with tf.Graph().as_default():
+        return training_stream(config).summary
+
+
+def cuts(features):
+    """(video's number, first clip, clip after the last) of each sample cut from clip features."""
+    found = []
+    for sample in features:
+        rows = sample[:, 0][sample[:, 0] > 0]  # rows without a clip centre are 0
+        number = int(round(sample[:, 1].max()))
+        found.append((number, int(np.floor(rows.min())) - 1, int(np.ceil(rows.max()))))
+    return found
+
+
+def message_of(call, *arguments):
+    """The one line of the InputError that a call raises."""
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    message = str(caught.value)
+    assert message and '\n' not in message
+    return message
+
+
+# Tables
+
+def test_time_scale_by_hand(tmp_path):
+    # 960 of 1000 frames have features: 48 of 50 seconds
+    segments = (12, 36), (36, 49), (-3, 12), (0, 4.8)
+    config = make(tmp_path, {'s': video(*segments, label=2, seconds=50.0, frames=1000, feature_frame=960)})
+    untrimmed = of_training(config, 1).untrimmed
+    expected = -np.ones((25, 2))
+    expected[:4] = [[128, 384], [384, 512], [0, 128], [0, 51.2]]
+    np.testing.assert_allclose(untrimmed.segments, [expected] * 2, rtol=1e-6)
+    assert untrimmed.labels.tolist() == [2, 2]
+
+
+def test_a_video_without_segments_is_an_untrimmed_sample(tmp_path):
+    untrimmed = of_training(make(tmp_path, {'s': video((8, 24)), 'empty': video()}), 1).untrimmed
+    assert sorted(untrimmed.segments[:, 0, 0]) == [-1, 128]
+
+
+def test_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
+    target = {'t': video((8, 24)), 'v': video(subset='validation', label=1)}
+    config = make(tmp_path, target=target)
+    expected, videos = summary_of(config), of_validation(config)[1]
+    for table in TABLES:
+        path = config.data.path(table)
+        with open(path, 'rb') as file:
+            content = file.read()
+        write(path, b'\xef\xbb\xbf' + content.replace(b'\n', b'\r\n') + b'\r\n')
+    assert summary_of(config) == expected
+    assert of_validation(config)[1][0][:-1] == videos[0][:-1] == ('v', 1, 32.0, 512, 64)
+    assert data_loader.resolve_classes(config).model.target_classes == 2
+
+
+def test_info_table_decides_subset_and_order(tmp_path):
+    names = ['b', 'z', 'a', 'c', 'y']
+    config = make(tmp_path, target={name: video((8, 24), subset='validation') for name in names + ['t']})
+    info = config.data.path('target_info')
+    write(info, 'subset,video\nvalidation,b\ntesting,z\nvalidation,a\nvalidation,b\ntraining,t\n'
+                'validation,c\n')
+    assert [found.name for found in of_validation(config)[1]] == ['b', 'a', 'c']
+    assert '1 target videos' in summary_of(config)
+    write(info, 'video,subset\nc,validation,\na,validation,\n')  # a comma too many, as some tools write
+    assert [found.name for found in of_validation(config)[1]] == ['c', 'a']
+
+
+def test_first_label_of_a_video_counts(tmp_path):
+    config = make(tmp_path)
+    write(config.data.path('source_labels'), 's 0 1\n\nother 0 0\ns 0 2\n')
+    assert of_training(config, 1).untrimmed.labels.tolist() == [1, 1]
+
+
+def test_class_names(tmp_path):
+    assert data_loader.read_class_names is prepare_data.read_class_names
+    config = make(tmp_path)
+    path = config.data.path('target_categories')
+    counted = data_loader.resolve_classes(settings.override(config, target_classes=None))
+    assert counted == data_loader.resolve_classes(config)
+    assert counted.model.target_classes == 2
+    assert data_loader.resolve_classes(config) == config
+    write(path, 'waving\nnodding\nbowing\n')
+    assert message_of(data_loader.resolve_classes, config) == (
+        '%s: found 3 class names, expected 2 (--target_classes)' % path)
+    write(path, 'waving\n\nnodding\n')  # skipped, it would shift every later class
+    assert '%s, line 2: found an empty line' % path in message_of(data_loader.resolve_classes, config)
+
+
+@pytest.mark.parametrize('table, content, message', [
+    ('source_info', 'name,subset\ns,training\n', 'no column video in the header row'),
+    ('source_info', 'video;subset\ns;training\n', 'no column subset, video in the header row'),
+    ('source_info', 'video,subset\ns,testing\nr,\n', 'no video of subset training (found testing)'),
+    ('source_info', 'video,subset\ns,\n', 'no video of subset training (found none)'),
+    ('source_info', 'video,subset\n"s,training\n', 'not a CSV table ('),
+    ('source_info', 'video,subset\ns,training\nr,training,,,\n', 'not a CSV table ('),
+    ('source_info', '', 'not a CSV table ('),
+    ('source_info', b'video,subset\n\xff,training\n', "codec can't decode byte 0xff"),
+    ('source_labels', 's 0\n', "row 1: found 's 0', expected: video, a number, class index"),
+    ('source_labels', 'r 0 1\ns 0 x\n', "row 2: found 's 0 x', expected: video, a number, class index"),
+    ('source_labels', 's,0,1\n', "row 1: found 's,0,1'"),
+    ('source_labels', 's 0 1.5\n', "row 1: found 's 0 1.5'"),
+    ('source_labels', 'r 0 2\ns 0 3\n', 'row 2: class 3 of video s is not in 0…2'),
+    ('source_labels', 's 0 -1\n', 'row 1: class -1 of video s is not in 0…2'),
+    ('source_labels', 'r 0 1\n', 'no row of video s, which'),
+    ('source_labels', b's 0 1 \xff\n', 'not UTF-8 text'),
+    ('target_labels', 't 0 2\n', 'row 1: class 2 of video t is not in 0…1'),
+    ('target_annotation', '{"r": {}}', 'no entry of video t, which the info table names'),
+    ('target_annotation', '[]', 'expected an object {video: {…}}'),
+    ('target_annotation', '{"t": ', 'not JSON ('),
+    ('target_annotation', b'\xff', "codec can't decode byte 0xff")])
+def test_faulty_table_is_named(tmp_path, table, content, message):
+    config = make(tmp_path)
+    path = config.data.path(table)
+    write(path, content)
+    found = message_of(summary_of, config)
+    assert found.startswith(path) and message in found
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'duration_second': None}, "expected numbers duration_second, duration_frame, feature_frame"),
+    ({'duration_frame': 'many'}, "ValueError invalid literal"),
+    ({'feature_frame': float('inf')}, 'OverflowError'),
+    ({'duration_second': float('nan')}, 'found nan seconds'),
+    ({'duration_second': float('inf')}, 'found inf seconds'),
+    ({'duration_second': 0}, 'found 0 seconds, 512 frames, 512 feature frames; expected a clip at least'),
+    ({'duration_frame': -1}, 'found 32 seconds, -1 frames'),
+    ({'feature_frame': 7}, '7 feature frames'),
+    ({'annotations': None}, 'TypeError'),
+    ({'annotations': [{'label': 'waving'}]}, "KeyError 'segment'"),
+    ({'annotations': [{'segment': [1]}]}, 'annotations [{segment: [start_s, end_s]}]'),
+    ({'annotations': [{'segment': [1, 2, 3]}, {'segment': [4, 5, 6]}]}, 'ValueError too many values'),
+    ({'annotations': [{'segment': [[1], [2]]}]}, 'TypeError'),
+    ({'annotations': [{'segment': [None, 2]}]}, 'TypeError'),
+    ({'annotations': [[1, 2]]}, 'TypeError')])
+def test_malformed_annotation_entry_is_named(tmp_path, change, message):
+    config = make(tmp_path)
+    path = config.data.path('target_annotation')
+    write(path, json.dumps({'t': dict(
+        {'duration_second': 32, 'duration_frame': 512, 'feature_frame': 512}, **change)}))
+    found = message_of(summary_of, config)
+    assert found.startswith('%s: video t: ' % path) and message in found
+
+
+@pytest.mark.parametrize('entry', [[], {}, 3, None, 'text'])
+def test_annotation_entry_of_another_kind_is_named(tmp_path, entry):
+    config = make(tmp_path)
+    write(config.data.path('target_annotation'), json.dumps({'t': entry}))
+    assert '%s: video t: ' % config.data.path('target_annotation') in message_of(summary_of, config)
+
+
+def test_missing_data_are_listed_in_one_line(tmp_path):
+    config = settings.override(settings.Config(), data_root=str(tmp_path / 'nowhere'))
+    for call, names in ((training_stream, data_loader.TRAINING_PATHS),
+                        (validation_stream, data_loader.VALIDATION_PATHS)):
+        found = message_of(call, config)
+        assert found.startswith('not found: ') and '`make demo`' in found and '--data_root' in found
+        assert [config.data.path(name) in found for name in names] == [True] * len(names)
+
+
+@pytest.mark.parametrize('table', TABLES)
+def test_missing_table_is_named_alone(tmp_path, table):
+    config = make(tmp_path)
+    os.remove(config.data.path(table))
+    assert message_of(summary_of, config).startswith('not found: %s; ' % config.data.path(table))
+
+
+# Segments
+
+def test_summary_counts_unusable_segments_by_reason(tmp_path):
+    config = make(
+        tmp_path,
+        {'a': video((5, 5), (9, 3), (40, 50), (-4, -1), (8, 24), (0, 15)),
+         'b': video(*[(0, 16 + index / 8) for index in range(27)])},
+        {'t': video((0, 4), (0, 3.5), (1, 1)), 'u': video(), 'v': video((0, 1), subset='validation')})
+    assert summary_of(config) == (
+        '2 source videos, 29 segments, 28 of them foreground samples; 2 target videos, 1 moments; unusable '
+        'segments: 3 without length, 2 outside their video, 2 beyond the first 25 of a video, '
+        '1 shorter than 32 clips, 1 shorter than 8 clips')
+    assert summary_of(make(tmp_path / 'other')).endswith('; unusable segments: none')
+
+
+def test_segments_after_the_25th_are_left_out_in_order(tmp_path):
+    config = make(tmp_path, {'s': video(*[(0, 1 + index) for index in range(27)])})
+    segments = of_training(config, 1).untrimmed.segments
+    assert segments[0].tolist() == [[0, 16 * (1 + index)] for index in range(25)]
+
+
+def test_cut_rows_by_hand(tmp_path):
+    # 100 clips in 50 seconds: clip = int(2 · second)
+    source = {'s': video((1.3, 20.7), (33.9, 60), seconds=50.0, frames=800, feature_frame=800)}
+    target = {'t': video((1.3, 6.7), (45.9, 60), seconds=50.0, frames=800, feature_frame=800),
+              'u': video((28, 32))}
+    batch = of_training(make(tmp_path, source, target, batch_size=3), 1)
+    assert set(cuts(batch.foreground.features)) == {(1, 2, 41), (1, 67, 100)}
+    assert set(cuts(batch.moments.features)) == {(1, 2, 13), (1, 91, 100), (2, 56, 64)}
+
+
+@pytest.mark.parametrize('clips, spans', [(32, True), (31.5, False)])
+def test_a_foreground_sample_spans_32_clips(tmp_path, clips, spans):
+    config = make(tmp_path, {'s': video((4, 4 + clips / 2)), 'long': video((0, 32))})
+    assert '2 segments, %d of them foreground' % (1 + spans) in summary_of(config)
+
+
+@pytest.mark.parametrize('clips, spans', [(8, True), (7.5, False)])
+def test_a_moment_spans_8_clips(tmp_path, clips, spans):
+    config = make(tmp_path, target={'t': video((4, 4 + clips / 2)), 'long': video((0, 32))})
+    assert '%d moments' % (1 + spans) in summary_of(config)
+
+
+@pytest.mark.parametrize('side, kind', [('source', 32), ('target', 8)])
+def test_no_segment_that_is_long_enough(tmp_path, side, kind):
+    config = make(tmp_path, **{side: {'v': video((0, 1))}})
+    assert message_of(summary_of, config) == '%s: no segment of a training video spans %d clips' % (
+        config.data.path(side + '_annotation'), kind)
+
+
+def test_fault_1_takes_first_annotations_for_foreground_alone(tmp_path):
+    videos = {'a': video((8, 24), (0, 32)), 'b': video((0, 15), (0, 20)), 'c': video((0, 32), (8, 24))}
+    fault = settings.Faults(first_annotation_only=True)
+    config = make(tmp_path, videos, videos, batch_size=6)
+    everything = {(1, 16, 48), (1, 0, 64), (2, 0, 40), (3, 0, 64), (3, 16, 48)}
+    assert set(cuts(of_training(config, 1).foreground.features)) == everything
+    config = settings.override(config, faults=fault)
+    batch = of_training(config, 1)
+    assert sorted(cuts(batch.foreground.features)) == [(1, 16, 48)] * 3 + [(3, 0, 64)] * 3
+    assert set(cuts(batch.moments.features)) == everything | {(2, 0, 30)}
+    assert (batch.untrimmed.segments[:, 1, 0] >= 0).all()  # both segments
+
+
+# Streams
+
+def many_videos():
+    """Five source videos of 8 foreground samples, four target ones of 9 moments; labels by number."""
+    source = {'s%d' % number: video(*[(0, 16 + index) for index in range(count)], label=number % 3)
+              for number, count in enumerate([1, 2, 3, 1, 1])}
+    target = {'t%d' % number: video(*[(0, 4 + index) for index in range(count)], label=number % 2)
+              for number, count in enumerate([4, 1, 3, 1])}
+    return source, target
+
+
+def passes(samples, count):
+    """Samples one after the other → lists of `count`."""
+    return [samples[start:start + count] for start in range(0, len(samples) - count + 1, count)]
+
+
+def orders_of(batch):
+    """The videos' numbers of the untrimmed stream, and the cuts of the other two."""
+    return (np.rint(batch.untrimmed.features[:, 0, 0]).astype(int).tolist(), cuts(batch.foreground.features),
+            cuts(batch.moments.features))
+
+
+def test_a_pass_has_every_sample_once_and_the_next_another_order(tmp_path):
+    source, target = many_videos()
+    batch = of_training(make(tmp_path, source, target, batch_size=12), 6)
+    for order, count in zip(orders_of(batch), (5, 8, 9)):
+        found = passes(order, count)
+        assert len(found) >= 8
+        assert [len(set(samples)) for samples in found] == [count] * len(found)
+        assert len({tuple(sorted(samples)) for samples in found}) == 1
+        assert len({tuple(samples) for samples in found}) > len(found) // 2
+    untrimmed, foreground, moments = orders_of(batch)
+    assert batch.untrimmed.labels.tolist() == [(number - 1) % 3 for number in untrimmed]
+    assert batch.foreground.labels.tolist() == [(number - 1) % 3 for number, _, _ in foreground]
+    assert batch.moments.labels.tolist() == [(number - 1) % 2 for number, _, _ in moments]
+
+
+def test_ratio_and_position_cover_their_ranges(tmp_path):
+    source, target = many_videos()
+    moments = of_training(make(tmp_path, source, target, batch_size=32), 8).moments
+    assert sorted(set(moments.ratio)) == list(range(14, 20))
+    assert sorted(set(moments.position)) == list(range(1, 20))
+    # two draws of one sample do not go together, nor are they a sample's own for good
+    assert len(set(zip(moments.ratio, moments.position))) > 80
+    assert len({(cut, ratio) for cut, ratio in zip(cuts(moments.features), moments.ratio)}) > 40
+    assert np.bincount(moments.ratio)[14:].min() > 256 / 6 / 2
+
+
+def test_the_seed_decides_the_order_not_the_workers(tmp_path, monkeypatch):
+    source, target = many_videos()
+    config = make(tmp_path, source, target, batch_size=6)
+    read = FeatureStore.read
+
+    def in_disorder(store, name, rows=None):
+        time.sleep(0.004 * (int(name[1:]) % 3))
+        return read(store, name, rows)
+
+    monkeypatch.setattr(FeatureStore, 'read', in_disorder)
+
+    def found(**values):
+        return of_training(settings.override(config, **values), 5)
+
+    expected = found(workers=1)
+    for other in (found(workers=8), found(workers=0)):
+        for arrays, expected_arrays in zip(other, expected):
+            for array, expected_array in zip(arrays, expected_arrays):
+                np.testing.assert_array_equal(array, expected_array)
+    for other, order in zip(orders_of(found(seed=1)), orders_of(expected)):
+        assert other != order
+
+
+def test_workers_read_together_beside_the_session_and_keep_the_order(tmp_path, monkeypatch):
+    names = ['v%d' % number for number in range(9)]
+    config = make(tmp_path, target={name: video(subset='validation') for name in names}, workers=6)
+    read, all_read, released, ended = FeatureStore.read, threading.Event(), threading.Event(), []
+    together = threading.Barrier(6, action=all_read.set)  # more than this machine may have cores
+
+    def first_ends_last(store, name, rows=None):
+        if name in names[:6]:
+            together.wait(20)
+            released.wait(20)
+        while name == names[0] and len(ended) < 5:
+            time.sleep(0.001)
+        found = read(store, name, rows)
+        ended.append(name)
+        return found
+
+    monkeypatch.setattr(FeatureStore, 'read', first_ends_last)
+    with tf.Graph().as_default():
+        stream, _ = validation_stream(config)
+        index, other, found = stream.batch.index, tf.constant(1) + tf.placeholder_with_default(1, []), []
+        with new_session() as session:
+            session.run(stream.initializer)
+            reader = threading.Thread(target=lambda: found.extend(session.run(index) for _ in range(5)))
+            reader.start()
+            assert all_read.wait(20)
+            assert session.run(other) == 2 and not ended  # not held up by threads that wait for a disk
+            released.set()
+            reader.join()
+    assert ended.index(names[0]) >= 5
+    assert np.concatenate(found).tolist() == list(range(9))
+
+
+def test_batches_have_static_shapes_and_types(tmp_path):
+    config = make(tmp_path, target={'t': video((8, 24)), 'v': video(subset='validation')}, batch_size=3)
+    with tf.Graph().as_default():
+        untrimmed, foreground, moments = training_stream(config).batch
+        stream, _ = validation_stream(config)
+    assert [tensor.shape.as_list() for tensor in untrimmed] == [[3, 512, WIDTH], [3, 25, 2], [3]]
+    assert [tensor.shape.as_list() for tensor in foreground] == [[3, 512, WIDTH], [3]]
+    assert [tensor.shape.as_list() for tensor in moments] == [[3, 256, WIDTH], [3], [3], [3]]
+    assert [tensor.shape.as_list() for tensor in stream.batch] == [[None], [None, 512, WIDTH], [None]]
+    assert [tensor.dtype for tensor in untrimmed] == [tf.float32, tf.float32, tf.int32]
+    assert [tensor.dtype for tensor in foreground] == [tf.float32, tf.int32]
+    assert [tensor.dtype for tensor in moments] == [tf.float32, tf.int32, tf.int32, tf.int32]
+    assert [tensor.dtype for tensor in stream.batch] == [tf.int32, tf.float32, tf.float32]
+
+
+def test_validation_has_every_video_once_in_order(tmp_path):
+    target = {name: video(subset='validation', label=number % 2, seconds=10.0 + number)
+              for number, name in enumerate('qwert')}
+    config = make(tmp_path, target=target)
+    batches, videos = of_validation(config)
+    assert [len(batch.index) for batch in batches] == [2, 2, 1]
+    assert np.concatenate([batch.index for batch in batches]).tolist() == [0, 1, 2, 3, 4]
+    assert np.concatenate([batch.features[:, 511, 3] for batch in batches]).tolist() == [1, 2, 3, 4, 5]
+    assert np.concatenate([batch.seconds for batch in batches]).tolist() == [10, 11, 12, 13, 14]
+    assert [(found.name, found.label) for found in videos] == list(zip('qwert', [0, 1, 0, 1, 0]))
+
+
+def test_validation_labels_may_be_unknown(tmp_path):
+    config = make(tmp_path, target={name: video(subset='validation', label=1) for name in 'ab'})
+    write(config.data.path('target_labels'), 'b 0 1\n')
+    assert [found.label for found in of_validation(config)[1]] == [-1, 1]
+    os.remove(config.data.path('target_labels'))
+    assert [found.label for found in of_validation(config)[1]] == [-1, -1]
+
+
+@pytest.mark.parametrize('rows', [1, 100, 511, 512, 513])
+def test_untrimmed_features_of_other_rows_than_512_are_interpolated(tmp_path, rows):
+    config = make(tmp_path, target={'v': video(subset='validation')})
+    features = np.random.RandomState(0).rand(rows, WIDTH).astype(np.float32)
+    np.save(os.path.join(config.data.path('target_features'), 'v.npy'), features)
+    found = of_validation(config)[0][0].features[0]
+    np.testing.assert_array_equal(found, features if rows == 512 else interpolate(features, 512, 32.0, 512))
+
+
+# Features
+
+NUMBERS = np.arange(3 * WIDTH, dtype=np.float32).reshape(3, WIDTH) - 4.5
+
+
+def write_features(path, numbers):
+    """Features in the format that the path's end names; an HDF5 path holds a dataset v."""
+    if path.endswith('.npy'):
+        np.save(path, numbers)
+    elif path.endswith('.npz'):
+        np.savez_compressed(path, numbers)
+    elif path.endswith('.csv'):
+        np.savetxt(path, numbers, '%.6g', ',', header=','.join('f%d' % column for column in range(WIDTH)),
+                   comments='')
+    else:
+        with h5py.File(path, 'w') as file:
+            file['v'] = numbers
+
+
+@pytest.mark.parametrize('end', ['.npy', '.npz', '.csv'])
+def test_features_in_a_folder(tmp_path, end):
+    write_features(str(tmp_path / ('v' + end)), NUMBERS)
+    found = FeatureStore(str(tmp_path), WIDTH).read('v', rows=3)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, NUMBERS)
+
+
+def test_folder_prefers_npy_to_npz_to_csv(tmp_path):
+    ends = ['.npy', '.npz', '.csv']
+    for number, end in enumerate(ends):
+        write_features(str(tmp_path / ('v' + end)), NUMBERS + number)
+    for number, end in enumerate(ends):
+        assert FeatureStore(str(tmp_path), WIDTH).read('v')[0, 0] == -4.5 + number
+        os.remove(str(tmp_path / ('v' + end)))
+
+
+@pytest.mark.parametrize('name, given', [
+    ('clips.h5', 'clips.h5'), ('clips.h5', 'clips'), ('clips.hdf5', 'clips'), ('clips', 'clips')])
+def test_features_in_a_file(tmp_path, name, given):
+    write_features(str(tmp_path / name), NUMBERS)
+    store = FeatureStore(str(tmp_path / given), WIDTH)
+    assert store.exists()
+    np.testing.assert_array_equal(store.read('v', rows=3), NUMBERS)
+    assert not FeatureStore(str(tmp_path / 'other'), WIDTH).exists()
+
+
+def test_a_folder_goes_before_a_file(tmp_path):
+    (tmp_path / 'clips').mkdir()
+    write_features(str(tmp_path / 'clips.h5'), NUMBERS)
+    write_features(str(tmp_path / 'clips' / 'v.npy'), NUMBERS + 1)
+    assert FeatureStore(str(tmp_path / 'clips'), WIDTH).read('v')[0, 0] == -3.5
+
+
+@pytest.mark.parametrize('end', ['.npy', '.npz', '.h5'])
+@pytest.mark.parametrize('kind', ['float64', 'float16', '>f4', 'int64', 'uint8'])
+def test_numbers_become_float32(tmp_path, end, kind):
+    numbers = np.abs(NUMBERS).astype(kind)
+    write_features(str(tmp_path / ('v' + end)), numbers)
+    store = FeatureStore(str(tmp_path / 'v.h5' if end == '.h5' else tmp_path), WIDTH)
+    found = store.read('v')
+    assert found.dtype == np.dtype('float32')
+    np.testing.assert_array_equal(found, numbers.astype(np.float64))
+
+
+def test_a_file_is_opened_once_by_many_threads(tmp_path, monkeypatch):
+    path, opened, barrier = str(tmp_path / 'clips.h5'), [], threading.Barrier(8)
+    with h5py.File(path, 'w') as file:
+        for number in range(8):
+            file['v%d' % number] = NUMBERS + number
+    open_file = h5py.File
+
+    def slow(*arguments):
+        opened.append(arguments)
+        time.sleep(0.02)
+        return open_file(*arguments)
+
+    monkeypatch.setattr(h5py, 'File', slow)
+    store, found = FeatureStore(path, WIDTH), {}
+
+    def read(number):
+        barrier.wait()
+        found[number] = [store.read('v%d' % number)[0, 0] for _ in range(20)]
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 1
+    assert found == {number: [-4.5 + number] * 20 for number in range(8)}
+
+
+def test_streams_read_one_file_with_many_threads(tmp_path):
+    config = make(tmp_path, *many_videos(), batch_size=9)
+    expected = of_training(config, 2)
+    for side in FEATURES.values():
+        for field in side:
+            folder = config.data.path(field)
+            with h5py.File(folder + '.h5', 'w') as file:
+                for name in os.listdir(folder):
+                    file[name[:-len('.npy')]] = np.load(os.path.join(folder, name))
+            os.rename(folder, folder + '_before')
+    for arrays, expected_arrays in zip(of_training(config, 2), expected):
+        for array, expected_array in zip(arrays, expected_arrays):
+            np.testing.assert_array_equal(array, expected_array)
+
+
+@pytest.mark.parametrize('end', ['.npy', '.npz', '.csv', '.h5'])
+@pytest.mark.parametrize('numbers, message', [
+    (NUMBERS[:, :3], 'found 3 columns, expected 4 (--feature_width)'),
+    (NUMBERS[:2], 'found 2 rows, expected 3, a row per clip'),
+    (NUMBERS[:0], 'rows'),
+    (np.where(NUMBERS == 0.5, np.nan, NUMBERS), 'nan'),
+    (NUMBERS.astype(np.float64) * 1e300, 'inf')])
+def test_unusable_numbers_are_named(tmp_path, end, numbers, message):
+    path = str(tmp_path / ('v' + end))
+    write_features(path, numbers)
+    found = message_of(FeatureStore(path if end == '.h5' else str(tmp_path), WIDTH).read, 'v', 3)
+    assert found.startswith(path + (': dataset v: ' if end == '.h5' else ': ')) and message in found
+
+
+@pytest.mark.parametrize('numbers', [
+    NUMBERS[0], NUMBERS[np.newaxis], np.float32(1), NUMBERS + 1j, NUMBERS > 0,
+    np.array([[b'1'] * WIDTH])], ids=['1-D', '3-D', 'number', 'complex', 'bool', 'text'])
+@pytest.mark.parametrize('end', ['.npy', '.npz', '.h5'])
+def test_arrays_of_another_kind_are_refused(tmp_path, end, numbers):
+    path = str(tmp_path / ('v' + end))
+    write_features(path, numbers)
+    found = message_of(FeatureStore(path if end == '.h5' else str(tmp_path), WIDTH).read, 'v')
+    assert found.startswith(path) and 'found an array of shape %s' % (np.shape(numbers),) in found
+    assert 'expected rows of 4 numbers' in found
+
+
+@pytest.mark.parametrize('content, message', [
+    ('a,b,c,d\n1,2,3,4\n1,x,3,4\n', "row 3, column 2: found 'x'; expected a header row, then rows"),
+    ('a,b,c,d\n1,2,3,4\n1,2,,4\n', "row 3, column 3: found ''"),
+    ('a,b,c,d\n1,2,3,4\n1,2,3\n', "row 3, column 4: found ''"),
+    ('a,b,c,d\n1,2,3,4\n1,2,3,4,5\n', 'Expected 4 fields in line 3, saw 5; expected a header row'),
+    ('a,b,c,d\n1,2,3,4,\n1,2,3,4,\n', "row 2, column 5: found ''"),
+    ('a,b,c,d\n9,1,2,3,4\n9,1,2,3,4\n', 'found 5 columns, expected 4'),
+    ('a,b,c,d\n1,2,3,inf\n', "row 2, column 4: found 'inf'"),
+    ('a,b,c,d\n1,2,"3,4\n', 'expected a header row'),
+    ('a,b,c,d\n', 'expected a header row, then rows of numbers'),
+    ('', 'expected a header row, then rows of numbers'),
+    (b'a,b,c,d\n1,2,3,\xff\n', "codec can't decode byte 0xff")])
+def test_faulty_csv_names_row_and_column(tmp_path, content, message):
+    path = str(tmp_path / 'v.csv')
+    write(path, content)
+    found = message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
+    assert found.startswith(path + ': ') and message in found
+
+
+def test_csv_with_byte_order_mark_and_windows_line_ends(tmp_path):
+    write(str(tmp_path / 'v.csv'), b'\xef\xbb\xbf0,1,2,3\r\n1,2,3,4\r\n5,6,7,8e-1\r\n')
+    np.testing.assert_array_equal(FeatureStore(str(tmp_path), WIDTH).read('v'),
+                                  np.float32([[1, 2, 3, 4], [5, 6, 7, 0.8]]))
+
+
+@pytest.mark.parametrize('end, message', [
+    ('.npy', 'not a numpy array ('), ('.npz', 'not a readable npz file ('), ('.h5', 'not an HDF5 file (')])
+def test_cut_short_file_is_named(tmp_path, capsys, end, message):
+    path = str(tmp_path / ('v' + end))
+    write_features(path, NUMBERS)
+    with open(path, 'rb') as file:
+        content = file.read()
+    for length in sorted({0, 1, 5, 20, 100, len(content) // 2, len(content) - 1}):
+        write(path, content[:length])
+        found = message_of(FeatureStore(path if end == '.h5' else str(tmp_path), WIDTH).read, 'v')
+        assert found.startswith('%s: %s' % (path, message))
+    assert capsys.readouterr().err == ''
+
+
+def test_damaged_file_is_named(tmp_path):
+    generator = np.random.RandomState(0)
+    for end in ('.npy', '.npz', '.h5'):
+        path = str(tmp_path / ('v' + end))
+        write_features(path, NUMBERS)
+        with open(path, 'rb') as file:
+            content = bytearray(file.read())
+        for _ in range(60):
+            damaged = content[:]
+            damaged[generator.randint(len(content))] = generator.randint(256)
+            write(path, bytes(damaged))
+            try:
+                FeatureStore(path if end == '.h5' else str(tmp_path), WIDTH).read('v')
+            except InputError as error:
+                assert str(error).startswith(path) and '\n' not in str(error)
+        os.remove(path)
+
+
+class _Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize('end', ['.npy', '.npz'])
+def test_no_pickle_is_loaded(tmp_path, end):
+    trap = str(tmp_path / 'sprung')
+    write_features(str(tmp_path / ('v' + end)), np.array([[_Trap(trap)] * WIDTH], object))
+    found = message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
+    assert 'v%s: ' % end in found and 'Object arrays cannot be loaded' in found
+    write(str(tmp_path / 'w.npy'), pickle.dumps(_Trap(trap)))
+    assert 'not a numpy array' in message_of(FeatureStore(str(tmp_path), WIDTH).read, 'w')
+    assert not os.path.exists(trap)
+
+
+def test_other_contents_are_refused(tmp_path):
+    store = FeatureStore(str(tmp_path), WIDTH)
+    np.savez(str(tmp_path / 'two.npz'), NUMBERS, NUMBERS)
+    assert 'two.npz: found 2 arrays, expected one' in message_of(store.read, 'two')
+    os.rename(str(tmp_path / 'two.npz'), str(tmp_path / 'renamed.npy'))
+    assert 'renamed.npy: not a numpy array' in message_of(store.read, 'renamed')
+    (tmp_path / 'folder.npy').mkdir()
+    assert 'folder.npy: not a numpy array' in message_of(store.read, 'folder')
+    assert message_of(store.read, 'absent') == (
+        '%s: no features of video absent (looked for absent.npy, absent.npz, absent.csv)' % tmp_path)
+
+
+def test_file_that_is_not_hdf5_or_lacks_the_video(tmp_path):
+    path = str(tmp_path / 'clips.h5')
+    write(path, 'a,b,c,d\n')
+    assert message_of(FeatureStore(path, WIDTH).read, 'v').startswith('%s: not an HDF5 file (' % path)
+    with h5py.File(path, 'w') as file:
+        file.create_group('group')
+        file['nothing'] = h5py.Empty('f')
+    for name in ('v', 'group'):
+        assert message_of(FeatureStore(path, WIDTH).read, name) == '%s: has no dataset %s' % (path, name)
+    assert '%s: dataset nothing: ' % path in message_of(FeatureStore(path, WIDTH).read, 'nothing')
+
+
+# Errors out of tf.data's threads
+
+@pytest.mark.parametrize('field, name, numbers, message', [
+    ('source_features', 's.npy', None, 'no features of video s (looked for s.npy, s.npz, s.csv)'),
+    ('source_features', 's.npy', np.ones((512, 5)), 'found 5 columns, expected 4 (--feature_width)'),
+    ('source_clips', 's.npy', np.ones((63, WIDTH)), 'found 63 rows, expected 64, a row per clip'),
+    ('target_clips', 't.npy', np.ones((65, WIDTH)), 'found 65 rows, expected 64, a row per clip'),
+    ('target_clips', 't.npy', np.ones(64), 'found an array of shape (64,)')])
+def test_training_session_raises_what_a_thread_met(tmp_path, field, name, numbers, message):
+    config = make(tmp_path)
+    path = os.path.join(config.data.path(field), name)
+    os.remove(path)
+    if numbers is not None:
+        np.save(path, numbers)
+    found = message_of(of_training, config, 1)
+    assert found.startswith(config.data.path(field) if numbers is None else path) and message in found
+
+
+def test_validation_session_raises_what_a_thread_met(tmp_path):
+    config = make(tmp_path, target={name: video(subset='validation') for name in 'abc'})
+    path = os.path.join(config.data.path('target_features'), 'c.npy')
+    os.remove(path)
+    write(path[:-len('npy')] + 'csv', 'a,b,c,d\n1,2,3,4\n5,6,7,eight\n')
+    assert "c.csv: row 3, column 4: found 'eight'" in message_of(of_validation, config)
+
+
+def test_other_session_errors_are_left_as_they_are(tmp_path):
+    with tf.Graph().as_default():
+        stream = training_stream(make(tmp_path))
+    with pytest.raises(tf.errors.ResourceExhaustedError), reported(stream):
+        raise tf.errors.ResourceExhaustedError(None, None, 'no memory')
+
+
+# The end
+
+UNFINISHED = '''
+import sys, time
+import data_loader, test_data_loader
+from tensorflow_setup import session as new_session
+read = data_loader.FeatureStore.read
+
+def slow(store, name, rows=None):
+    time.sleep(0.02)
+    return read(store, name, rows)
+
+data_loader.FeatureStore.read = slow
+config = test_data_loader.make(sys.argv[1], *test_data_loader.many_videos(), workers=8)
+stream = data_loader.training_stream(config)
+with new_session() as session, data_loader.reported(stream):
+    session.run(stream.initializer)
+    for _ in range(3):
+        session.run(stream.batch)
+print('closed', flush=True)
+'''
+
+
+def test_a_process_ends_in_the_middle_of_a_stream(tmp_path):
+    path = os.pathsep.join([ROOT, os.path.dirname(os.path.abspath(__file__))])
+    process = subprocess.Popen([sys.executable, '-c', UNFINISHED, str(tmp_path)], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=path))
+    try:
+        assert process.stdout.readline() == b'closed\n'
+        closed = time.time()
+        assert process.wait(timeout=30) == 0
+        assert time.time() - closed < 15
+        assert b'Traceback' not in process.stderr.read()
+    finally:
+        process.kill()
+        process.communicate()
