@@ -115,7 +115,6 @@ def test_snapshot(session, tester, step, config, class_names):
         if video.label >= 0:
             hits.append(video.label == detections.label)
     results = {'version': 'VERSION 1.3', 'results': results, 'external_data': {}}
-    os.makedirs(config.results_dir, exist_ok=True)
     path = os.path.join(config.results_dir, RESULTS_NAME % step)
     write_json(path, results, indent=None)
     print('results %s' % path, flush=True)

@@ -8,7 +8,6 @@ Class names stand one a line; the line number, from 0, is the class index.
 """
 import argparse
 import collections
-import contextlib
 import hashlib
 import http.client
 import json
@@ -22,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from errors import InputError, exit_status
+from files import written_whole
 
 ANNOTATION = 'k600_val_annotation.txt'
 CATEGORIES = 'k600_category.txt'
@@ -207,7 +207,7 @@ def annotation_command(args):
     if args.drop_duplicates:
         segments = without_duplicates(segments)
         print('dropped %d duplicate rows' % summary.duplicate_rows)
-    with _replacing(out) as file:
+    with written_whole(out) as partial, open(partial, 'wb') as file:
         file.write(json.dumps(ground_truth(segments, class_names), indent=1).encode() + b'\n')
     print('wrote %s: %d segments of %d videos' % (out, len(segments), summary.videos))
 
@@ -255,7 +255,7 @@ def fetch(url, path, sha256):
     Raises InputError where the download fails or the content is another.
     """
     digest = hashlib.sha256()
-    with _replacing(path) as file:
+    with written_whole(path) as partial, open(partial, 'wb') as file:
         for block in _download(url):
             digest.update(block)
             file.write(block)
@@ -288,25 +288,6 @@ def _sha256(path):
             return hashlib.sha256(file.read()).hexdigest()
     except OSError as error:
         raise InputError('%s: %s' % (path, error.strerror)) from None
-
-
-@contextlib.contextmanager
-def _replacing(path):
-    """A file to write bytes to; it becomes `path` when all went well, and is removed otherwise.
-
-    It lies in the same folder, for only there a rename replaces the old file in one step.
-    """
-    partial = '%s.partial%d' % (path, os.getpid())
-    try:
-        os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-        with open(partial, 'wb') as file:
-            yield file
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError('%s: cannot be written: %s' % (path, error.strerror)) from None
-    finally:
-        if os.path.exists(partial):
-            os.remove(partial)
 
 
 # Command line

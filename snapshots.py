@@ -5,6 +5,7 @@ import re
 
 import config as settings
 from errors import InputError
+from files import written_whole
 from tensorflow_setup import tf
 
 PREFIX = 'aher_adv_model_checkpoint-step_'
@@ -24,9 +25,8 @@ def steps_in(model_dir):
 
 def save(session, saver, config, step):
     """Write the snapshot of `step` and the resolved settings beside it; return its path."""
-    os.makedirs(config.model_dir, exist_ok=True)
     prefix = path(config.model_dir, step)
-    with open(prefix + '.json', 'w') as text:
+    with written_whole(prefix + '.json') as partial, open(partial, 'w') as text:
         text.write(settings.to_json(config))
     return saver.save(session, prefix, write_meta_graph=False)
 

@@ -22,6 +22,7 @@ from typing import List, NamedTuple, Optional
 import numpy as np
 
 from errors import InputError
+from files import written_whole
 
 TIOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)  # ActivityNet's ten
 POLICIES = ('authors', 'official')            # for results of unknown videos
@@ -357,10 +358,8 @@ def without_length(segments):
 
 def write_json(path, content, indent=1):
     """Writes JSON so that the file is either the old or the complete new one."""
-    def write(partial):
-        with open(partial, 'w', encoding='utf-8') as file:
-            file.write(json.dumps(content, indent=indent) + '\n')
-    _write_whole(path, write)
+    with written_whole(path) as partial, open(partial, 'w', encoding='utf-8') as file:
+        file.write(json.dumps(content, indent=indent) + '\n')
 
 
 def new_figure(size):
@@ -380,18 +379,5 @@ def write_figure(path, figure):
     kind = os.path.splitext(path)[1][1:].lower() or 'png'
     if kind not in figure.canvas.get_supported_filetypes():
         raise InputError('%s: a figure cannot be written as .%s; use .png or .pdf' % (path, kind))
-    _write_whole(path, lambda partial: figure.savefig(partial, format=kind, dpi=100, bbox_inches='tight'))
-
-
-def _write_whole(path, write):
-    partial = '%s.%d.tmp' % (path, os.getpid())
-    try:
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise InputError('%s: cannot write there: it is not a regular file' % path)
-        write(partial)
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError('%s: cannot write there: %s' % (path, error.strerror)) from None
-    finally:
-        if os.path.exists(partial):
-            os.remove(partial)
+    with written_whole(path) as partial:
+        figure.savefig(partial, format=kind, dpi=100, bbox_inches='tight')

@@ -10,6 +10,8 @@ import pytest
 
 import prepare_data
 from errors import InputError, exit_status
+from evaluation.get_detection_performance import evaluate_detections
+from evaluation.get_proposal_performance import evaluate_proposals
 from prepare_data import Segment
 
 REAL = os.path.join(os.path.dirname(__file__), '..', '..', 'shared', 'data')
@@ -180,8 +182,12 @@ def test_authors_annotation():
     assert summary[:5] == (9638, 6461, 600, 13, 97)
     assert [video for video, _ in summary.mixed_videos] == ['xnC3nngvLCo']
     assert len(prepare_data.without_duplicates(segments)) == 9625
-    database = prepare_data.ground_truth(segments, names)['database']
-    assert sum(len(entry['annotations']) for entry in database.values()) == 9638
+    truth = prepare_data.ground_truth(segments, names)
+    assert sum(len(entry['annotations']) for entry in truth['database'].values()) == 9638
+    perfect = {'results': {video: [dict(annotated, score=1.0) for annotated in entry['annotations']]
+                           for video, entry in truth['database'].items()}}
+    assert evaluate_detections(truth, perfect).average_mAP == pytest.approx(1, abs=1e-12)
+    assert evaluate_proposals(truth, perfect).recall[:, -1].min() == 1
 
 
 @pytest.mark.skipif(not os.path.isdir(REAL), reason="the authors' files are not beside the repository")
