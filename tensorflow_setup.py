@@ -11,12 +11,11 @@ def _quiet_import():
     """Hold back what TensorFlow says of CUDA, oneDNN and numpy while it loads, unless the import fails.
 
     TensorFlow 2 writes past its own log level, straight to file descriptor 2. Who wants to read it sets
-    TF_CPP_MIN_LOG_LEVEL.
+    TF_CPP_MIN_LOG_LEVEL to less than 3.
     """
-    if 'TF_CPP_MIN_LOG_LEVEL' in os.environ:
+    if os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3') != '3':
         yield
         return
-    os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as said:
