@@ -219,7 +219,7 @@ COMMON_FLAGS = {
 
 
 def argument_parser(description, flags):
-    """Parser of a script: --config, --mode, the common flags and those in `flags` {setting: help}.
+    """Parser of a script: --config, the common flags and those in `flags` {setting: help}.
 
     Types and defaults come from the presets, so a flag cannot disagree with its setting.
     """

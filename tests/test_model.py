@@ -314,7 +314,7 @@ def test_each_update_changes_exactly_its_variables():
     with new_session() as session:
         session.run(tf.global_variables_initializer())
         start = session.run(variables)
-        everything = [variable for variable in tf.global_variables()]
+        everything = tf.global_variables()
         initial = session.run(everything)
         before = start
         for update, (name, groups) in zip(step.updates, UPDATES):
