@@ -19,7 +19,7 @@ from errors import InputError, exit_status
 from evaluation.get_detection_performance import draw_ap, evaluate_detections
 from evaluation.get_proposal_performance import draw_curves, evaluate_proposals
 from evaluation.results import TIOU_THRESHOLDS, read_ground_truth, read_results, write_figure, write_json
-from prepare_data import read_class_names
+from tables import read_class_names
 from tensorflow_setup import session as new_session
 from tensorflow_setup import tf
 

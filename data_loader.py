@@ -10,32 +10,16 @@ segments a video at most.
 import collections
 import contextlib
 import functools
-import json
-import math
 import os
 import threading
-import zipfile
 from typing import Callable, NamedTuple
 
-import h5py
 import numpy as np
-import pandas as pd
-from scipy import sparse
 
 from errors import InputError
-from prepare_data import read_class_names
+from features import FeatureStore, interpolate
+from tables import Video, read_class_names, read_info, read_labels, read_videos
 from tensorflow_setup import tf
-
-
-class Video(NamedTuple):
-    """One video of the tables. A segment edge is a fraction of the video, in 0…1."""
-
-    name: str
-    label: int            # class index; -1 where the label table has none (validation only)
-    seconds: float        # duration
-    frames: int           # duration
-    clips: int            # rows of its clip features
-    segments: np.ndarray  # [segments, 2], usable ones only
 
 
 class Untrimmed(NamedTuple):
@@ -76,246 +60,6 @@ class Batch(NamedTuple):
     untrimmed: Untrimmed
     foreground: Foreground
     moments: Moments
-
-
-# Interpolation
-
-def _interpolation_weights(clips, steps, seconds, frames, clip_frames):
-    """Sparse [steps, clips] float64 matrix: each output row as the mean of three linear interpolations."""
-    if clips == 1:
-        return sparse.csr_matrix(np.ones((steps, 1)))
-    # The order of operations is the authors': where a row's edge falls on a clip centre, rounding decides
-    # whether the row is empty.
-    clip_seconds = clip_frames / (frames / seconds)
-    first, last = clip_seconds / 2, clip_seconds / 2 + (clips - 1) * clip_seconds
-    edges = 1.0 / steps * np.arange(steps + 1) * (clip_frames * clips / frames * seconds)
-    low, high = np.maximum(edges[:-1], first + 1e-4), np.minimum(edges[1:], last - 1e-4)
-    empty = (high < first) | (low > last)
-    points = low[:, np.newaxis] + (high - low)[:, np.newaxis] * [0.0, 0.5, 1.0]
-    at = np.clip((points - first) / clip_seconds, 0, clips - 1)
-    below = np.minimum(at.astype(int), clips - 2)
-    share = at - below
-    weights = np.concatenate([1 - share, share], axis=1) / 3 * ~empty[:, np.newaxis]
-    columns = np.concatenate([below, below + 1], axis=1)
-    return sparse.csr_matrix((weights.ravel(), columns.ravel(), np.arange(steps + 1) * columns.shape[1]),
-                             shape=(steps, clips))
-
-
-def interpolate(clips, steps, seconds, frames, clip_frames=8):
-    """Clip features [n, C] of a video of `seconds` and `frames` → [steps, C] of the same type.
-
-    Output row r is the mean of the linear interpolation at the start, middle and end of its share of the
-    clips' span, cut to where clip centres are; an empty share gives 0, and one clip is repeated (SPEC
-    section 2).
-    """
-    weights = _interpolation_weights(len(clips), steps, seconds, frames, clip_frames)
-    return weights.astype(clips.dtype) @ clips
-
-
-# Features
-
-class FeatureStore:
-    """Features by video: a folder of VIDEO.npy / .npz / .csv, or an HDF5 file with a dataset VIDEO."""
-
-    def __init__(self, path, width):
-        """`path` of the folder or the file (whose .h5 or .hdf5 may be left out); `width` columns expected."""
-        self.path = next((path + end for end in ('', '.h5', '.hdf5') if os.path.exists(path + end)), path)
-        self.width = width
-        self._file = None
-        self._lock = threading.Lock()  # of opening the file; h5py itself lets one thread read at a time
-
-    def exists(self):
-        """Is the folder or the file there?"""
-        return os.path.exists(self.path)
-
-    def read(self, video, rows=None):
-        """Features of `video`, float32 [n, width].
-
-        Raises InputError where there are none, they are not a table of that width, not `rows` rows, or where
-        a number is not finite: it would spread to every weight.
-        """
-        source, values = self._hdf5(video) if os.path.isfile(self.path) else self._from_folder(video)
-        if values.ndim != 2 or values.dtype.kind not in 'fiu':
-            raise InputError('%s: found an array of shape %s and type %s, expected rows of %d numbers'
-                             % (source, values.shape, values.dtype, self.width))
-        if values.shape[1] != self.width:
-            raise InputError('%s: found %d columns, expected %d (--feature_width)'
-                             % (source, values.shape[1], self.width))
-        if len(values) == 0:
-            raise InputError('%s: found no rows; extract the features again' % source)
-        if rows is not None and len(values) != rows:
-            raise InputError('%s: found %d rows, expected %d, a row per clip: feature_frame of the '
-                             'annotation must be the rows times the frames of a clip'
-                             % (source, len(values), rows))
-        with np.errstate(over='ignore'):  # a float64 beyond float32 becomes infinite
-            values = np.asarray(values, np.float32)
-        if not np.isfinite(values).all():
-            row, column = np.argwhere(~np.isfinite(values))[0]
-            raise InputError('%s: found %s in row %d, column %d (from 0), expected finite numbers; '
-                             'extract the features again' % (source, values[row, column], row, column))
-        return values
-
-    def _hdf5(self, video):
-        source = '%s: dataset %s' % (self.path, video)
-        with self._lock:
-            if self._file is None:
-                try:
-                    self._file = h5py.File(self.path, 'r')
-                except OSError as error:
-                    raise InputError('%s: not an HDF5 file (%s)' % (self.path, _one_line(error))) from None
-        try:
-            dataset = self._file.get(video)
-            if isinstance(dataset, h5py.Dataset):
-                return source, np.asarray(dataset[()])
-        except Exception as error:  # h5py tells a damaged file by several types of error
-            raise InputError('%s: cannot be read (%s)' % (source, _one_line(error))) from None
-        raise InputError('%s: has no dataset %s' % (self.path, video))
-
-    def _from_folder(self, video):
-        readers = {'.npy': _read_npy, '.npz': _read_npz, '.csv': _read_csv}
-        for end, reader in readers.items():
-            path = os.path.join(self.path, video + end)
-            if os.path.exists(path):
-                return path, reader(path)
-        raise InputError('%s: no features of video %s (looked for %s)'
-                         % (self.path, video, ', '.join(video + end for end in readers)))
-
-
-def _read_npy(path):
-    try:
-        with open(path, 'rb') as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
-    except Exception as error:  # a damaged header raises what its text provokes
-        raise InputError('%s: not a numpy array (%s)' % (path, _one_line(error))) from None
-
-
-def _read_npz(path):
-    # zipfile, for numpy 1's reader prints a traceback of its own where the file is cut short
-    try:
-        with zipfile.ZipFile(path) as arrays:
-            names = arrays.namelist()
-            if len(names) == 1:
-                with arrays.open(names[0]) as file:
-                    return np.lib.format.read_array(file, allow_pickle=False)
-    except Exception as error:  # zipfile, zlib and numpy each have errors of their own
-        raise InputError('%s: not a readable npz file (%s)' % (path, _one_line(error))) from None
-    raise InputError('%s: found %d arrays, expected one' % (path, len(names)))
-
-
-def _read_csv(path):
-    # The header row is skipped, not read: pandas takes a row's first cell for its name where a row is longer.
-    try:
-        values = pd.read_csv(path, dtype=np.float64, header=None, skiprows=1).to_numpy()
-        if not np.isfinite(values).all():
-            raise ValueError('found cells without a finite number')
-        return values
-    except (ValueError, OSError) as error:
-        raise InputError('%s: %s; expected a header row, then rows of numbers'
-                         % (path, _bad_csv_cell(path) or _one_line(error))) from None
-
-
-def _bad_csv_cell(path):
-    """Where a CSV has something else than a number, for the message; None where that is not what is wrong."""
-    with contextlib.suppress(Exception):
-        cells = pd.read_csv(path, dtype=str, header=None, skiprows=1, keep_default_na=False)
-        numbers = cells.apply(pd.to_numeric, errors='coerce').to_numpy(float)
-        row, column = np.argwhere(~np.isfinite(numbers))[0]
-        return 'row %d, column %d: found %r' % (row + 2, column + 1, cells.iat[row, column])
-
-
-def _one_line(error):
-    """What `error` says, without line ends."""
-    return ' '.join(str(error).split())
-
-
-# Tables
-
-@contextlib.contextmanager
-def _open_table(path):
-    try:
-        with open(path, encoding='utf-8-sig') as lines:
-            yield lines
-    except OSError as error:
-        raise InputError('%s: %s' % (path, error.strerror)) from None
-    except UnicodeDecodeError as error:
-        raise InputError('%s: not UTF-8 text (%s)' % (path, error)) from None
-
-
-def _read_info(path, subset):
-    """Names of the videos of `subset`, in the order of the info table."""
-    with _open_table(path) as lines:
-        try:
-            table = pd.read_csv(lines, dtype=str, index_col=False)  # False: a row may end with a comma
-        except ValueError as error:
-            raise InputError('%s: not a CSV table (%s)' % (path, _one_line(error))) from None
-    missing = {'video', 'subset'} - set(table.columns)
-    if missing:
-        raise InputError('%s: no column %s in the header row' % (path, ', '.join(sorted(missing))))
-    names = table.video[table.subset == subset].drop_duplicates().tolist()
-    if not names:
-        raise InputError('%s: no video of subset %s (found %s)'
-                         % (path, subset, ', '.join(sorted(set(table.subset.dropna()))) or 'none'))
-    return names
-
-
-def _read_labels(path, classes):
-    """{video: class index} of a label table; a video's first row counts."""
-    labels = {}
-    with _open_table(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            fields = line.split()
-            if not fields:
-                continue
-            try:
-                label = int(fields[2])
-            except (IndexError, ValueError):
-                raise InputError('%s, row %d: found %r, expected: video, a number, class index, separated by '
-                                 'spaces' % (path, number, line.rstrip())) from None
-            if not 0 <= label < classes:
-                raise InputError('%s, row %d: class %d of video %s is not in 0…%d'
-                                 % (path, number, label, fields[0], classes - 1))
-            labels.setdefault(fields[0], label)
-    return labels
-
-
-def _read_annotation(path):
-    with _open_table(path) as text:
-        try:
-            entries = json.load(text)
-        except ValueError as error:
-            raise InputError('%s: not JSON (%s)' % (path, error)) from None
-    if not isinstance(entries, dict):
-        raise InputError('%s: expected an object {video: {…}}' % path)
-    return entries
-
-
-def _read_videos(names, annotation, labels, clip_frames, unusable):
-    """The annotation's entries of `names` → list of Video; counts unusable segments by reason."""
-    entries, videos = _read_annotation(annotation), []
-    for name in names:
-        if name not in entries:
-            raise InputError('%s: no entry of video %s, which the info table names' % (annotation, name))
-        try:
-            entry = entries[name]
-            seconds, frames = float(entry['duration_second']), int(entry['duration_frame'])
-            feature_frame = int(entry['feature_frame'])
-            segments = [annotated['segment'] for annotated in entry.get('annotations', [])]
-            edges = np.array([(float(start), float(end)) for start, end in segments]).reshape(-1, 2)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InputError('%s: video %s: %s %s; expected numbers duration_second, duration_frame, '
-                             'feature_frame, and annotations [{segment: [start_s, end_s]}]'
-                             % (annotation, name, type(error).__name__, error)) from None
-        if not (0 < seconds < math.inf and frames > 0 and feature_frame >= clip_frames):
-            raise InputError('%s: video %s: found %g seconds, %d frames, %d feature frames; expected a clip '
-                             'at least' % (annotation, name, seconds, frames, feature_frame))
-        fractions = np.clip(edges / (feature_frame / frames * seconds), 0, 1)
-        no_length = ~(edges[:, 1] > edges[:, 0])
-        outside = ~no_length & ~(fractions[:, 1] > fractions[:, 0])
-        unusable['without length'] += int(no_length.sum())
-        unusable['outside their video'] += int(outside.sum())
-        videos.append(Video(name, labels.get(name, -1), seconds, frames, feature_frame // clip_frames,
-                            fractions[~no_length & ~outside]))
-    return videos
 
 
 # Samples
@@ -455,18 +199,18 @@ VALIDATION_PATHS = ('target_info', 'target_annotation', 'target_categories', 'ta
 
 def _read_subset(side, subset, classes, data, unusable):
     """Videos of one side ('source' or 'target') and subset; adds to the Counter of unusable segments."""
-    names = _read_info(data.path(side + '_info'), subset)
+    names = read_info(data.path(side + '_info'), subset)
     labels_path = data.path(side + '_labels')
     if subset == 'validation' and not os.path.exists(labels_path):
         labels = {}  # results can be written without knowing the answers
     else:
-        labels = _read_labels(labels_path, classes)
+        labels = read_labels(labels_path, classes)
     if subset == 'training':
         unlabelled = [name for name in names if name not in labels]
         if unlabelled:
             raise InputError('%s: no row of video %s, which %s names (%d such videos)' % (
                 labels_path, unlabelled[0], data.path(side + '_info'), len(unlabelled)))
-    return _read_videos(names, data.path(side + '_annotation'), labels, data.clip_frames, unusable)
+    return read_videos(names, data.path(side + '_annotation'), labels, data.clip_frames, unusable)
 
 
 def _reasons(unusable):

@@ -6,6 +6,11 @@ class InputError(ValueError):
     """A file, row, key or setting cannot be used; the message is one line: what, found, expected, remedy."""
 
 
+def one_line(error):
+    """What `error` says, without line ends."""
+    return ' '.join(str(error).split())
+
+
 def exit_status(main):
     """Run `main()`; a process's exit status: 0, or 2 after an InputError, reported in one line."""
     try:

@@ -57,7 +57,9 @@ from tqdm import tqdm
 
 from config import PRESETS, DataConfig
 from errors import InputError, exit_status
-from prepare_data import read_annotation, read_class_names, without_duplicates
+from features import interpolate
+from prepare_data import without_duplicates
+from tables import read_annotation, read_class_names
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ANNOTATION = os.path.join(HERE, 'k600_val_annotation.txt')
@@ -633,8 +635,6 @@ def feature_maker(settings, data_set, seed):
 
 def write_all_features(settings, data_set, folder, seed):
     """Make and write the features of all videos, with a progress bar."""
-    from data_loader import interpolate  # loads TensorFlow: seconds, where the world is there already
-
     for field in ('source_clips', 'source_features', 'target_clips', 'target_features'):
         os.makedirs(folder.paths.path(field), exist_ok=True)
     features = feature_maker(settings, data_set, seed)

@@ -11,7 +11,6 @@ import collections
 import hashlib
 import http.client
 import json
-import math
 import os
 import sys
 import urllib.request
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from errors import InputError, exit_status
 from files import written_whole
+from tables import read_annotation, read_class_names
 
 ANNOTATION = 'k600_val_annotation.txt'
 CATEGORIES = 'k600_category.txt'
@@ -37,15 +37,6 @@ BLOCK = 1 << 16       # bytes read at a time
 PERCENTILES = (1, 25, 50, 75, 99)
 
 
-class Segment(NamedTuple):
-    """One row of an annotation."""
-
-    video: str
-    start: float  # seconds
-    end: float    # seconds
-    label: int    # class index
-
-
 class Summary(NamedTuple):
     """What an annotation holds; see `summarize` for the definitions."""
 
@@ -59,81 +50,6 @@ class Summary(NamedTuple):
 
 
 # Annotation
-
-def read_class_names(path):
-    """Class names of a file, in the order of their indices.
-
-    Raises InputError where the file cannot be read, or a line is empty or repeats a name: either would give
-    a class the name of another.
-    """
-    lines = _read_lines(path)
-    first_line = {}
-    for number, line in enumerate(lines, start=1):
-        name = line.strip()
-        if not name:
-            raise InputError('%s, line %d: found an empty line, expected a class name: the line number is '
-                             'the class index; fill it in' % (path, number))
-        if name in first_line:
-            raise InputError('%s, line %d: found %s, which is line %d already, expected a name of its own; '
-                             'correct one of the two' % (path, number, name, first_line[name]))
-        first_line[name] = number
-    if not lines:
-        raise InputError('%s: found no class names, expected one a line' % path)
-    return list(first_line)
-
-
-def read_annotation(path, classes):
-    """Segments of an annotation, in the file's order.
-
-    Args:
-      path: the annotation.
-      classes: how many class names there are; every class index has to be below it.
-    Raises:
-      InputError: the file cannot be read, has no row, or a malformed one.
-    """
-    segments = []
-    for number, line in enumerate(_read_lines(path), start=1):
-        try:
-            segments.append(_parse_row(line, classes))
-        except InputError as error:
-            raise InputError('%s, row %d: %s' % (path, number, error)) from None
-    if not segments:
-        raise InputError('%s: found no row, expected video, start, end and class index, tab-separated' % path)
-    return segments
-
-
-def _read_lines(path):
-    """Lines of a UTF-8 text, without line ends, byte-order mark and what is empty at the end."""
-    try:
-        with open(path, encoding='utf-8-sig') as text:
-            content = text.read().rstrip()
-    except OSError as error:
-        raise InputError('%s: %s' % (path, error.strerror)) from None
-    except UnicodeDecodeError as error:
-        raise InputError('%s: found bytes that are not UTF-8 text (%s), expected a text file'
-                         % (path, error)) from None
-    return content.split('\n') if content else []
-
-
-def _parse_row(line, classes):
-    """Segment of one row; the InputError's message lacks the place, which the caller knows."""
-    fields = line.split('\t')
-    if len(fields) != 4 or not fields[0].strip():
-        raise InputError('found %r, expected four columns, tab-separated: video, start, end, class index; '
-                         'correct the row' % line)
-    try:
-        start, end, label = float(fields[1]), float(fields[2]), int(fields[3])
-    except ValueError:
-        raise InputError('found %r, expected start and end as numbers and the class index as a whole number; '
-                         'correct the row' % line) from None
-    if not (0 <= start < end and math.isfinite(end)):
-        raise InputError('found a segment from %s to %s, expected 0 <= start < end in seconds; correct or '
-                         'remove the row' % (fields[1], fields[2]))
-    if not 0 <= label < classes:
-        raise InputError('found class index %d, expected 0 to %d, for there are %d class names; give those '
-                         'of this annotation with --categories' % (label, classes - 1, classes))
-    return Segment(fields[0].strip(), start, end, label)
-
 
 def without_duplicates(segments):
     """`segments` without those that repeat an earlier one in all four columns."""

@@ -13,9 +13,9 @@ import pytest
 
 import config as settings
 import data_loader
-import prepare_data
-from data_loader import FeatureStore, interpolate, reported, training_stream, validation_stream
+from data_loader import reported, training_stream, validation_stream
 from errors import InputError
+from features import FeatureStore, interpolate
 from tensorflow_setup import session as new_session
 from tensorflow_setup import tf
 
@@ -174,7 +174,6 @@ def test_first_label_of_a_video_counts(tmp_path):
 
 
 def test_class_names(tmp_path):
-    assert data_loader.read_class_names is prepare_data.read_class_names
     config = make(tmp_path)
     path = config.data.path('target_categories')
     counted = data_loader.resolve_classes(settings.override(config, target_classes=None))

@@ -10,8 +10,8 @@ import pytest
 import make_demo_data as demo
 import prepare_data
 from config import PRESETS
-from data_loader import FeatureStore, interpolate
 from errors import InputError
+from features import FeatureStore, interpolate
 
 # Quantiles of the authors' annotation: percentile, seconds
 REAL_LENGTHS = ((1, 1.5), (25, 11.5), (50, 35.2), (75, 77.0), (99, 183.4))

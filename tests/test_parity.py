@@ -15,7 +15,8 @@ import aher_model as aher
 import config as settings
 from aher_k600_train import training_step
 from aher_model import SOURCE_CLASSIFIER, TARGET_CLASSIFIER
-from data_loader import Batch, Foreground, Moments, Untrimmed, interpolate
+from data_loader import Batch, Foreground, Moments, Untrimmed
+from features import interpolate
 from tensorflow_setup import session as new_session
 from tensorflow_setup import tf
 

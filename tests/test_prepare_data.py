@@ -12,7 +12,7 @@ import prepare_data
 from errors import InputError, exit_status
 from evaluation.get_detection_performance import evaluate_detections
 from evaluation.get_proposal_performance import evaluate_proposals
-from prepare_data import Segment
+from tables import Segment, read_annotation, read_class_names
 
 REAL = os.path.join(os.path.dirname(__file__), '..', '..', 'shared', 'data')
 ROWS = 'dog\t1.5\t3\t1\ncat\t0\t10.25\t0\ndog\t4\t6\t1\n'
@@ -67,8 +67,8 @@ def test_byte_order_mark_windows_line_ends_and_empty_end_are_read(tmp_path):
     rows, names = tmp_path / 'rows', tmp_path / 'names'
     rows.write_bytes(b'\xef\xbb\xbfdog\t1\t2\t1\r\ncat\t3\t4\t0\r\n\r\n')
     names.write_bytes(b'\xef\xbb\xbfpurring\r\nbarking\r\n')
-    assert prepare_data.read_class_names(str(names)) == ['purring', 'barking']
-    assert prepare_data.read_annotation(str(rows), 2) == [Segment('dog', 1, 2, 1), Segment('cat', 3, 4, 0)]
+    assert read_class_names(str(names)) == ['purring', 'barking']
+    assert read_annotation(str(rows), 2) == [Segment('dog', 1, 2, 1), Segment('cat', 3, 4, 0)]
 
 
 def test_duplicates_are_kept_or_dropped(data_root, capsys):
@@ -175,8 +175,8 @@ def test_subcommand_is_required(capsys):
 
 @pytest.mark.skipif(not os.path.isdir(REAL), reason="the authors' files are not beside the repository")
 def test_authors_annotation():
-    names = prepare_data.read_class_names(os.path.join(REAL, prepare_data.CATEGORIES))
-    segments = prepare_data.read_annotation(os.path.join(REAL, prepare_data.ANNOTATION), len(names))
+    names = read_class_names(os.path.join(REAL, prepare_data.CATEGORIES))
+    segments = read_annotation(os.path.join(REAL, prepare_data.ANNOTATION), len(names))
     assert len(names) == 600
     summary = prepare_data.summarize(segments)
     assert summary[:5] == (9638, 6461, 600, 13, 97)
@@ -317,4 +317,4 @@ def test_folder_that_cannot_be_made(server, tmp_path, capsys):
 
 def test_input_error_is_raised_for_callers(tmp_path):
     with pytest.raises(InputError):
-        prepare_data.read_annotation(str(tmp_path / 'absent'), 2)
+        read_annotation(str(tmp_path / 'absent'), 2)
