@@ -19,6 +19,7 @@ SOURCE_CLASSIFIER = 'conv_action_anet'
 TARGET_CLASSIFIER = 'conv_action_anchor'
 GENERATOR = 'generator'                  # g_conv_s1, s2, e1, e2
 DISCRIMINATOR = 'discriminator'          # d_conv_adv
+LARGE_KERNEL = 1 << 16                   # channels in · out from which a convolution is a product of matrices
 GROUPS = (BACKBONE, HEADS, TRANSFER, SOURCE_CLASSIFIER, TARGET_CLASSIFIER, GENERATOR, DISCRIMINATOR)
 
 
@@ -34,12 +35,62 @@ def _variable(name, shape, initializer, group):
                            collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.TRAINABLE_VARIABLES, group])
 
 
+def _convolve(x, weights, stride):
+    """[B, P, c], [k, c, d] → [B, ceil(P / stride), d]: a 'same' convolution of odd k.
+
+    Where the kernel is large, as products of matrices: TensorFlow's own operations take up to twice as long on a CPU
+    for the gradients, and for strides many times as long where there are few positions. Where it is small,
+    as TensorFlow's own, for those are fewer operations.
+    """
+    if weights.shape[1].value * weights.shape[2].value < LARGE_KERNEL:
+        return tf.nn.conv1d(x, weights, stride, 'SAME')
+    return _convolve_unstrided(x, weights) if stride == 1 else _convolve_strided(x, weights, stride)
+
+
+@tf.custom_gradient
+def _convolve_unstrided(x, weights):
+    """Stride 1: a product for each tap. The gradient for x is such a convolution too, of the turned kernel."""
+    taps, half = weights.shape[0].value, weights.shape[0].value // 2
+    positions = x.shape[1].value
+
+    def rows(sequences, before, after):  # one after another, with zeros around each
+        padded = tf.pad(sequences, [[0, 0], [before, after], [0, 0]])
+        return tf.reshape(padded, [-1, sequences.shape[2].value])
+
+    def convolve(sequences, kernel):
+        padded = rows(sequences, half, half)
+        count = tf.shape(padded)[0] - 2 * half
+        product = tf.add_n([tf.matmul(padded[tap:tap + count], kernel[tap]) for tap in range(taps)])
+        product = tf.pad(product, [[0, 2 * half], [0, 0]])
+        return tf.reshape(product, [-1, positions + 2 * half, kernel.shape[2].value])[:, :positions]
+
+    def gradient(dy):
+        padded, dy_rows = rows(x, half, half), rows(dy, 0, 2 * half)
+        count = tf.shape(padded)[0] - 2 * half
+        kernel = tf.stack([tf.matmul(padded[tap:tap + count], dy_rows[:count], transpose_a=True)
+                           for tap in range(taps)])
+        return convolve(dy, tf.transpose(tf.reverse(weights, [0]), [0, 2, 1])), kernel
+
+    return convolve(x, weights), gradient
+
+
+def _convolve_strided(x, weights, stride):
+    """Any stride: one product, of all the taps side by side."""
+    (positions, width), kernel = x.shape.as_list()[1:], weights.shape[0].value
+    steps = -(-positions // stride)
+    missing = max((steps - 1) * stride + kernel - positions, 0)
+    padded = tf.pad(x, [[0, 0], [missing // 2, missing - missing // 2], [0, 0]])
+    taps = tf.concat([padded[:, tap:tap + (steps - 1) * stride + 1:stride] for tap in range(kernel)], axis=2)
+    product = tf.matmul(tf.reshape(taps, [-1, kernel * width]), tf.reshape(weights, [kernel * width, -1]))
+    return tf.reshape(product, [-1, steps, weights.shape[2].value])
+
+
 def conv(x, width, kernel, name, group, stride=1, activation=tf.nn.relu):
     """[B, P, c] → [B, ceil(P / stride), width]: a 'same' convolution in time, with bias."""
     with tf.variable_scope(name, reuse=tf.AUTO_REUSE):
         weights = _variable('weights', [kernel, x.shape[-1].value, width], tf.glorot_uniform_initializer(), group)
         biases = _variable('biases', [width], tf.zeros_initializer(), group)
-        y = tf.nn.bias_add(tf.nn.conv1d(x, weights, stride, 'SAME'), biases)
+        y = tf.nn.bias_add(_convolve(x, weights, stride), biases)
         return activation(y) if activation else y
 
 

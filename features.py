@@ -10,9 +10,13 @@ import zipfile
 import h5py
 import numpy as np
 import pandas as pd
+import simdjson
 from scipy import sparse
 
 from errors import InputError, one_line
+
+CSV_BLOCK = 1 << 18  # bytes parsed at a time, that they stay in the processor's cache
+
 
 # Interpolation
 
@@ -139,15 +143,39 @@ def _read_npz(path):
 
 
 def _read_csv(path):
-    # The header row is skipped, not read: pandas takes a row's first cell for its name where a row is longer.
     try:
-        values = pd.read_csv(path, dtype=np.float64, header=None, skiprows=1).to_numpy()
+        with open(path, 'rb') as file:
+            file.readline()  # the header row
+            values = _plain_rows(file)
+        if values is None:
+            # The header row is skipped, not read: pandas takes a row's first cell for its name where a row is longer.
+            values = pd.read_csv(path, dtype=np.float64, header=None, skiprows=1).to_numpy()
         if not np.isfinite(values).all():
             raise ValueError('found cells without a finite number')
         return values
     except (ValueError, OSError) as error:
         raise InputError('%s: %s; expected a header row, then rows of numbers'
                          % (path, _bad_csv_cell(path) or one_line(error))) from None
+
+
+def _plain_rows(file):
+    """Comma-separated rows of plain numbers, the rest of `file` → float64 [n, C]; None where pandas must see to it.
+
+    Plain rows are JSON once they stand in brackets, which simdjson reads several times as fast as pandas reads CSV.
+    It refuses empty cells, nan, +1 or text: pandas knows what those are, or where.
+    """
+    parser, widths, blocks = simdjson.Parser(), set(), []
+    try:
+        for lines in iter(lambda: file.readlines(CSV_BLOCK), []):
+            rows = parser.parse(b'[[%s]]' % b'],['.join(lines))
+            widths.update(map(len, rows))
+            if len(widths) > 1 or 0 in widths or len(rows) != len(lines):
+                return None
+            blocks.append(np.frombuffer(rows.as_buffer(of_type='d')).reshape(len(lines), -1))
+            del rows  # the parser's memory, which the next block takes
+    except (ValueError, TypeError):
+        return None
+    return np.concatenate(blocks) if blocks else None
 
 
 def _bad_csv_cell(path):

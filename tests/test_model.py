@@ -57,6 +57,29 @@ def batch_of(size, seed=0):
                          tf.constant(random.randint(1, 20, size), tf.int32)))
 
 
+# Layers
+
+@pytest.mark.parametrize('taps', [1, 3])
+@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize('positions', [1, 2, 7, 8])
+def test_a_convolution_as_products_is_tensorflows_own(positions, stride, taps, monkeypatch):
+    random = np.random.RandomState(positions)
+    x = tf.constant(random.randn(3, positions, 4), tf.float32)
+    kernel = tf.constant(random.randn(taps, 4, 5), tf.float32)
+
+    def outputs():
+        y = aher._convolve(x, kernel, stride)
+        dy = tf.constant(np.random.RandomState(1).randn(*y.shape.as_list()), tf.float32)
+        return [y] + tf.gradients(y, [x, kernel], dy)
+
+    expected = outputs()
+    monkeypatch.setattr(aher, 'LARGE_KERNEL', 0)
+    found = outputs()
+    assert found[0].op.type != expected[0].op.type
+    for mine, theirs in zip(*evaluate([found, expected])):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+
+
 # Shapes and names
 
 def test_levels_and_positions():
