@@ -48,19 +48,19 @@ class Tester(NamedTuple):
 def build(config):
     """Config → Tester. The transferred weights are kept in variables that no snapshot holds."""
     stream, videos = validation_stream(config)
-    layers = aher.transfer(aher.classifier(config.model, TARGET_CLASSIFIER), config.model)
-    kept = [tuple(_keep(tensor) for tensor in layer) for layer in layers]
-    transfer = tf.group(*[kept_tensor.assign(tensor) for kept_layer, layer in zip(kept, layers)
-                          for kept_tensor, tensor in zip(kept_layer, layer)])
-    prediction = aher.localize(aher.pyramid(stream.batch.features, config.model), kept, config.model)
+    layers, transfer = keep(aher.transfer(aher.classifier(config.model, TARGET_CLASSIFIER), config.model))
+    prediction = aher.localize(aher.pyramid(stream.batch.features, config.model), layers, config.model)
     detections = aher.detect(prediction, stream.batch.seconds, config.model, config.test)
     groups = [BACKBONE, HEADS, TARGET_CLASSIFIER] + ([TRANSFER] if config.model.transfer == 'mlp' else [])
     return Tester(stream, videos, aher.group_variables(*groups), transfer, detections)
 
 
-def _keep(tensor):
-    return tf.Variable(tf.zeros(tensor.shape), trainable=False, use_resource=True,
-                       collections=[tf.GraphKeys.LOCAL_VARIABLES])
+def keep(layers):
+    """Layers of tensors → (layers of local variables, operation that sets them): computed once, used often."""
+    kept = [tuple(tf.Variable(tf.zeros(tensor.shape), trainable=False, use_resource=True,
+                              collections=[tf.GraphKeys.LOCAL_VARIABLES]) for tensor in layer) for layer in layers]
+    return kept, tf.group(*[variable.assign(tensor) for variables, layer in zip(kept, layers)
+                            for variable, tensor in zip(variables, layer)])
 
 
 def detect_all(session, tester, title):

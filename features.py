@@ -16,6 +16,7 @@ from scipy import sparse
 from errors import InputError, one_line
 
 CSV_BLOCK = 1 << 18  # bytes parsed at a time, that they stay in the processor's cache
+FORMS = ('.npy', '.npz', '.csv')  # of a video's file, the fastest first
 
 
 # Interpolation
@@ -57,10 +58,15 @@ def interpolate(clips, steps, seconds, frames, clip_frames=8):
 class FeatureStore:
     """Features by video: a folder of VIDEO.npy / .npz / .csv, or an HDF5 file with a dataset VIDEO."""
 
-    def __init__(self, path, width):
-        """`path` of the folder or the file (whose .h5 or .hdf5 may be left out); `width` columns expected."""
-        self.path = next((path + end for end in ('', '.h5', '.hdf5') if os.path.exists(path + end)), path)
+    def __init__(self, path, width, forms=FORMS):
+        """`path` of the folder or the file; `width` columns expected.
+
+        An HDF5 file of the path's name and .h5 or .hdf5 is preferred to the folder; in a folder, the first of
+        `forms` that is there.
+        """
+        self.path = next((path + end for end in ('.h5', '.hdf5') if os.path.isfile(path + end)), path)
         self.width = width
+        self._forms = forms
         self._file = None
         self._lock = threading.Lock()  # of opening the file; h5py itself lets one thread read at a time
 
@@ -112,13 +118,12 @@ class FeatureStore:
         raise InputError('%s: has no dataset %s' % (self.path, video))
 
     def _from_folder(self, video):
-        readers = {'.npy': _read_npy, '.npz': _read_npz, '.csv': _read_csv}
-        for end, reader in readers.items():
-            path = os.path.join(self.path, video + end)
+        for form in self._forms:
+            path = os.path.join(self.path, video + form)
             if os.path.exists(path):
-                return path, reader(path)
+                return path, _READERS[form](path)
         raise InputError('%s: no features of video %s (looked for %s)'
-                         % (self.path, video, ', '.join(video + end for end in readers)))
+                         % (self.path, video, ', '.join(video + form for form in self._forms)))
 
 
 def _read_npy(path):
@@ -185,3 +190,6 @@ def _bad_csv_cell(path):
         numbers = cells.apply(pd.to_numeric, errors='coerce').to_numpy(float)
         row, column = np.argwhere(~np.isfinite(numbers))[0]
         return 'row %d, column %d: found %r' % (row + 2, column + 1, cells.iat[row, column])
+
+
+_READERS = {'.npy': _read_npy, '.npz': _read_npz, '.csv': _read_csv}

@@ -2,6 +2,7 @@
 
     python prepare_data.py fetch         the authors' annotation and class names, verified
     python prepare_data.py annotation    annotation and class names -> ground-truth JSON, and a report
+    python prepare_data.py features      features in any form -> npy files or one HDF5 file, fast to read
 
 An annotation is a text file, a segment a row, tab-separated: video, start and end in seconds, class index.
 Class names stand one a line; the line number, from 0, is the class index.
@@ -19,9 +20,11 @@ from typing import List, NamedTuple, Tuple
 import numpy as np
 from tqdm import tqdm
 
+from config import DataConfig, ModelConfig
+from convert_features import Conversion, Rescaling, convert_to_hdf5, convert_to_npy
 from errors import InputError, exit_status
 from files import written_whole
-from tables import read_annotation, read_class_names
+from tables import read_annotation, read_class_names, read_durations
 
 ANNOTATION = 'k600_val_annotation.txt'
 CATEGORIES = 'k600_category.txt'
@@ -35,6 +38,8 @@ PUBLISHED = {  # file: sha256
 TIMEOUT = 30          # seconds without a byte
 BLOCK = 1 << 16       # bytes read at a time
 PERCENTILES = (1, 25, 50, 75, 99)
+FEATURES = ('source_features', 'source_clips', 'target_clips', 'target_features')  # fields of DataConfig
+SHOWN = 20            # defective videos listed
 
 
 class Summary(NamedTuple):
@@ -206,6 +211,43 @@ def _sha256(path):
         raise InputError('%s: %s' % (path, error.strerror)) from None
 
 
+# Features
+
+def features_command(args):
+    """Features below the data root, or in the folders named, -> the fast form; a summary of each."""
+    data = DataConfig(data_root=args.data_root)
+    paths = args.path or [path for path in map(data.path, FEATURES) if os.path.exists(path)]
+    if not paths:
+        raise InputError('%s: found none of %s; name a folder or an HDF5 file'
+                         % (args.data_root, ', '.join(getattr(data, name) for name in FEATURES)))
+    if args.out and len(paths) > 1:
+        raise InputError('--out %s: holds the features of one path, but %d are to be converted; name that one'
+                         % (args.out, len(paths)))
+    if args.rows and not (args.out and args.annotation):
+        raise InputError('--rows %d: give also --annotation, which has the durations, and --out: features by clip '
+                         'stay what they are' % args.rows)
+    rescaling = args.rows and Rescaling(args.rows, data.clip_frames, read_durations(args.annotation))
+    failures = []
+    for path in paths:
+        if args.form == 'npy':
+            out = args.out or path
+            convert = convert_to_npy
+        else:
+            out = args.out or path + '.h5'
+            convert = convert_to_hdf5
+        converted = convert(Conversion(path, out, args.feature_width, args.dtype, rescaling or None),
+                            args.workers or os.cpu_count())
+        print('%s: %d videos converted and verified, %d there already; %.1f MB in %s, before %.1f MB'
+              % (out, converted.videos, converted.already_there, converted.bytes_after / 1e6, args.dtype,
+                 converted.bytes_before / 1e6))
+        failures += converted.failures
+    for failure in failures[:SHOWN]:
+        print('error: %s' % failure, file=sys.stderr)
+    if failures:
+        raise InputError('%d videos could not be converted (%d shown); mend them and run again: what is done stays'
+                         % (len(failures), min(SHOWN, len(failures))))
+
+
 # Command line
 
 def build_parser():
@@ -231,6 +273,20 @@ def build_parser():
     converting.add_argument('--drop_duplicates', action='store_true',
                             help='leave rows out that repeat an earlier one; the published numbers were '
                                  'measured with all rows, which is the default')
+
+    features = add('features', features_command, 'convert features to npy files or one HDF5 file')
+    features.add_argument('path', nargs='*', help='folder of VIDEO.csv / .npz / .npy, or an HDF5 file '
+                          '(default: the four of the data root that are there)')
+    features.add_argument('--form', choices=('npy', 'hdf5'), default='npy', help='(default %(default)s)')
+    features.add_argument('--dtype', choices=('float32', 'float16'), default='float32',
+                          help='float16 halves the disk (default %(default)s)')
+    features.add_argument('--out', help='folder, or HDF5 file (default: npy files beside what they are made of, '
+                          'HDF5 as PATH.h5; the loader prefers either)')
+    features.add_argument('--feature_width', type=int, default=ModelConfig().feature_width,
+                          help='columns (default %(default)s)')
+    features.add_argument('--rows', type=int, help='interpolate every video to this many rows, such as 512')
+    features.add_argument('--annotation', help='annotation JSON with the durations, for --rows')
+    features.add_argument('--workers', type=int, default=0, help='processes (default 0: one a core)')
     return parser
 
 

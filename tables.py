@@ -199,3 +199,16 @@ def read_videos(names, annotation, labels, clip_frames, unusable):
         videos.append(Video(name, labels.get(name, -1), seconds, frames, feature_frame // clip_frames,
                             fractions[~no_length & ~outside]))
     return videos
+
+
+def read_durations(path):
+    """{video: (seconds, frames)} of an annotation JSON, of the entries that have them."""
+    entries, found = _read_annotation(path), {}
+    for video, entry in entries.items():
+        try:
+            seconds, frames = float(entry['duration_second']), int(entry['duration_frame'])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            continue
+        if 0 < seconds < math.inf and frames > 0:
+            found[video] = seconds, frames
+    return found

@@ -1,0 +1,222 @@
+"""Features in any form → the fast form, for `prepare_data.py features`: VIDEO.npy files, or one HDF5 file.
+
+A video is read and checked as the loader reads it, written whole, read again and compared. Several processes
+work at once; what an earlier, interrupted run has finished is not done again.
+"""
+import concurrent.futures
+import itertools
+import multiprocessing
+import os
+import signal
+from typing import NamedTuple, Optional
+
+import h5py
+import numpy as np
+from tqdm import tqdm
+
+from errors import InputError, one_line
+from features import FORMS, FeatureStore, interpolate
+from files import written_whole
+
+
+class Rescaling(NamedTuple):
+    """Interpolation of every video to the same number of rows."""
+
+    rows: int
+    clip_frames: int   # frames of a row as it is
+    durations: dict    # video → (seconds, frames)
+
+
+class Conversion(NamedTuple):
+    """What to convert, and into what."""
+
+    source: str                     # folder or HDF5 file
+    out: str                        # folder (npy) or file (HDF5)
+    width: int                      # columns
+    dtype: str                      # float32 or float16
+    rescaling: Optional[Rescaling]
+
+
+class Converted(NamedTuple):
+    """Counts of a conversion, and what is wrong with the videos that could not be converted."""
+
+    videos: int          # converted in this run
+    already_there: int
+    bytes_before: int
+    bytes_after: int
+    failures: list  # messages
+
+
+class Source(NamedTuple):
+    """What a video is converted from."""
+
+    size: int        # bytes
+    changed: float   # seconds since the epoch
+
+
+def _forms(conversion):
+    """Endings of the files to convert: where the folder is to hold the .npy too, those are none of them."""
+    same = os.path.exists(conversion.out) and os.path.samefile(conversion.source, conversion.out)
+    return tuple(form for form in FORMS if form != '.npy' or not same)
+
+
+def videos_of(conversion):
+    """{video: Source} of conversion.source, sorted; InputError where there is none."""
+    source, found = conversion.source, {}
+    if os.path.isfile(source):
+        try:
+            with h5py.File(source, 'r') as file:
+                found = {video: Source(file[video].id.get_storage_size(), os.path.getmtime(source)) for video in file}
+        except (OSError, KeyError, AttributeError) as error:
+            raise InputError('%s: not an HDF5 file of features (%s)' % (source, one_line(error))) from None
+    elif os.path.isdir(source):
+        forms = _forms(conversion)
+        with os.scandir(source) as entries:
+            for entry in entries:
+                video, form = os.path.splitext(entry.name)
+                if form in forms:
+                    found[video] = Source(entry.stat().st_size, entry.stat().st_mtime)
+    else:
+        raise InputError('%s: found no such folder or HDF5 file' % source)
+    if not found:
+        raise InputError('%s: found no features to convert (looked for %s)' % (source, ', '.join(_forms(conversion))))
+    return dict(sorted(found.items()))
+
+
+def convert_to_npy(conversion, workers):
+    """Convert every video of conversion.source to VIDEO.npy in conversion.out; return Converted.
+
+    A video whose .npy is there, of the right type and no older than what it is made of, is left as it is.
+    """
+    videos = videos_of(conversion)
+    os.makedirs(conversion.out, exist_ok=True)
+    there = [video for video in videos if _is_there(conversion, video, videos[video].changed)]
+    todo = [video for video in videos if video not in set(there)]
+    counted = _count(_map(_write_npy, conversion, todo, workers, len(there)), videos)
+    size = sum(os.path.getsize(os.path.join(conversion.out, video + '.npy')) for video in there)
+    return counted._replace(already_there=len(there), bytes_after=counted.bytes_after + size)
+
+
+def convert_to_hdf5(conversion, workers):
+    """Convert every video of conversion.source to a dataset of conversion.out, one HDF5 file; return Converted.
+
+    The file is called OUT.partial until it is complete, and an interrupted run goes on with it.
+    """
+    videos = videos_of(conversion)
+    partial = conversion.out + '.partial'
+    os.makedirs(os.path.dirname(partial) or '.', exist_ok=True)
+    with _appendable(partial) as file:
+        there = [video for video in videos if video in file and file[video].dtype == conversion.dtype]
+        todo = [video for video in videos if video not in set(there)]
+
+        def written():
+            for video, values, failure in _map(_read, conversion, todo, workers, len(there)):
+                if failure is None:
+                    if video in file:
+                        del file[video]
+                    file[video] = values
+                    file.flush()  # so that a run after an interruption finds it
+                    if not np.array_equal(file[video][()], values):
+                        failure = '%s: dataset %s: reads back otherwise; see to the disk' % (partial, video)
+                yield video, 0 if values is None else values.nbytes, failure
+
+        counted = _count(written(), videos)
+        size = sum(file[video].id.get_storage_size() for video in there)
+    if not counted.failures:
+        os.replace(partial, conversion.out)
+    return counted._replace(already_there=len(there), bytes_after=counted.bytes_after + size)
+
+
+def _appendable(path):
+    """The HDF5 file at `path` to go on with; a new one where there is none, or what is there was cut off."""
+    try:
+        return h5py.File(path, 'a')
+    except OSError:
+        os.remove(path)
+        return h5py.File(path, 'w')
+
+
+def _map(function, conversion, videos, workers, done):
+    """Results of function(conversion, video) as they come, with a progress bar; `done` more are there already."""
+    with tqdm(total=len(videos) + done, initial=done, unit='video',
+              desc=os.path.basename(conversion.source)) as progress:
+        # spawned, for HDF5 does not outlive a fork
+        with concurrent.futures.ProcessPoolExecutor(
+                workers, multiprocessing.get_context('spawn'), _leave_interrupts) as pool:
+            try:
+                # few at a time: a result may be megabytes, and there may be 390,000
+                waiting, videos = set(), iter(videos)
+                while True:
+                    waiting.update(pool.submit(function, conversion, video)
+                                   for video in itertools.islice(videos, 4 * workers - len(waiting)))
+                    if not waiting:
+                        return
+                    finished, waiting = concurrent.futures.wait(
+                        waiting, return_when=concurrent.futures.FIRST_COMPLETED)
+                    for future in finished:
+                        yield future.result()
+                        progress.update()
+            except concurrent.futures.process.BrokenProcessPool:
+                raise InputError('%s: a worker was killed (out of memory?); run again with fewer --workers: '
+                                 'what is done stays' % conversion.source) from None
+
+
+def _leave_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one ends the others
+
+
+def _read(conversion, video):
+    """(video, values as they are to be stored or None, what is wrong or None)."""
+    rescaling = conversion.rescaling
+    try:
+        values = FeatureStore(conversion.source, conversion.width, _forms(conversion)).read(video)
+        if rescaling is not None and len(values) != rescaling.rows:
+            if video not in rescaling.durations:
+                raise InputError('%s: no entry of video %s in the annotation, which has the durations'
+                                 % (conversion.source, video))
+            values = interpolate(values, rescaling.rows, *rescaling.durations[video],
+                                 clip_frames=rescaling.clip_frames)
+        with np.errstate(over='ignore'):
+            stored = values.astype(conversion.dtype)
+        if not np.isfinite(stored).all():
+            raise InputError('%s: video %s: found %g, which float16 does not hold; use --dtype float32'
+                             % (conversion.source, video, np.abs(values).max()))
+        return video, stored, None
+    except InputError as error:
+        return video, None, str(error)
+
+
+def _write_npy(conversion, video):
+    """(video, bytes written, what is wrong or None)."""
+    _, values, failure = _read(conversion, video)
+    if failure is None:
+        path = os.path.join(conversion.out, video + '.npy')
+        try:
+            with written_whole(path) as partial:
+                with open(partial, 'wb') as file:
+                    np.save(file, values, allow_pickle=False)
+                if not np.array_equal(np.load(partial, allow_pickle=False), values):
+                    raise InputError('%s: reads back otherwise; see to the disk' % path)
+            return video, os.path.getsize(path), None
+        except InputError as error:
+            failure = str(error)
+    return video, 0, failure
+
+
+def _is_there(conversion, video, changed):
+    path = os.path.join(conversion.out, video + '.npy')
+    try:
+        found = np.load(path, mmap_mode='r', allow_pickle=False)
+        rows = conversion.rescaling.rows if conversion.rescaling else len(found)
+        return found.dtype == conversion.dtype and len(found) == rows and os.path.getmtime(path) >= changed
+    except (OSError, ValueError):
+        return False
+
+
+def _count(results, videos):
+    converted, size, failures = 0, 0, []
+    for _, written, failure in results:
+        converted, size = converted + (failure is None), size + written
+        if failure is not None:
+            failures.append(failure)
+    return Converted(converted, 0, sum(video.size for video in videos.values()), size, failures)

@@ -1,0 +1,182 @@
+"""prepare_data.py features: every form into the fast ones, resumed, verified, and what the loader makes of them."""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+import prepare_data
+from errors import InputError, exit_status
+from features import FeatureStore, interpolate
+
+WIDTH, ROOT = 6, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@pytest.fixture
+def features(tmp_path):
+    """{video: float32 features}, and a folder that has them, each in another form."""
+    random, folder = np.random.RandomState(0), tmp_path / 'clips'
+    folder.mkdir()
+    found = {name: random.randn(rows, WIDTH).astype(np.float32) for name, rows in (('a', 3), ('b b', 1), ('ü', 9))}
+    header = ','.join(map(str, range(WIDTH)))
+    for (name, values), form in zip(found.items(), ('csv', 'npz', 'csv')):
+        path = str(folder / ('%s.%s' % (name, form)))
+        if form == 'csv':
+            np.savetxt(path, values, delimiter=',', header=header, comments='', fmt='%.9g')
+        else:
+            np.savez(path, values)
+    return found, str(folder)
+
+
+def convert(*flags):
+    return exit_status(lambda: prepare_data.main(['features', '--feature_width', str(WIDTH), '--workers', '2']
+                                                 + list(flags)))
+
+
+def test_npy_beside_the_csv_is_what_the_loader_reads(features, capsys):
+    found, folder = features
+    assert convert(folder) == 0
+    assert '3 videos converted and verified, 0 there already' in capsys.readouterr().out
+    for name, values in found.items():
+        stored = np.load(os.path.join(folder, name + '.npy'))
+        assert stored.dtype == np.float32
+        np.testing.assert_array_equal(stored, values)
+    os.remove(os.path.join(folder, 'a.csv'))
+    np.testing.assert_array_equal(FeatureStore(folder, WIDTH).read('a'), found['a'])
+
+
+@pytest.mark.parametrize('form', ['npy', 'hdf5'])
+def test_half_precision_into_another_place(features, form, tmp_path):
+    found, folder = features
+    out = str(tmp_path / 'fast')
+    assert convert(folder, '--form', form, '--dtype', 'float16', '--out', out) == 0
+    for name, values in found.items():
+        read = FeatureStore(out, WIDTH).read(name)
+        assert read.dtype == np.float32
+        np.testing.assert_array_equal(read, values.astype(np.float16).astype(np.float32))
+    assert not any('partial' in name for name in os.listdir(str(tmp_path)))
+
+
+def test_hdf5_beside_the_folder_is_what_the_loader_reads(features):
+    found, folder = features
+    assert convert(folder, '--form', 'hdf5') == 0
+    store = FeatureStore(folder, WIDTH)
+    assert store.path == folder + '.h5'
+    np.testing.assert_array_equal(store.read('ü'), found['ü'])
+    assert convert(folder + '.h5', '--out', folder + '_again') == 0
+    np.testing.assert_array_equal(FeatureStore(folder + '_again', WIDTH).read('ü'), found['ü'])
+
+
+def test_what_is_done_is_not_done_again(features, capsys):
+    _, folder = features
+    assert convert(folder) == 0
+    stamp = os.stat(os.path.join(folder, 'ü.npy')).st_mtime_ns
+    os.remove(os.path.join(folder, 'a.npy'))
+    capsys.readouterr()
+    assert convert(folder) == 0
+    assert '1 videos converted and verified, 2 there already' in capsys.readouterr().out
+    assert os.stat(os.path.join(folder, 'ü.npy')).st_mtime_ns == stamp
+    with open(os.path.join(folder, 'a.npy'), 'r+b') as file:
+        file.truncate(100)
+    later = time.time() + 10
+    os.utime(os.path.join(folder, 'ü.csv'), (later, later))  # extracted again since
+    assert convert(folder) == 0
+    assert '2 videos converted and verified, 1 there already' in capsys.readouterr().out
+    assert convert(folder, '--dtype', 'float16') == 0
+    assert '3 videos converted and verified, 0 there already' in capsys.readouterr().out
+
+
+def test_an_interrupted_hdf5_file_is_gone_on_with(features, capsys):
+    found, folder = features
+    with h5py.File(folder + '.h5.partial', 'w') as file:
+        file['a'] = found['a']
+    assert convert(folder, '--form', 'hdf5') == 0
+    assert '2 videos converted and verified, 1 there already' in capsys.readouterr().out
+    os.rename(folder + '.h5', folder + '.h5.partial')
+    with open(folder + '.h5.partial', 'r+b') as file:
+        file.truncate(700)
+    assert convert(folder, '--form', 'hdf5') == 0
+    assert '3 videos converted and verified, 0 there already' in capsys.readouterr().out
+    np.testing.assert_array_equal(FeatureStore(folder, WIDTH).read('ü'), found['ü'])
+
+
+@pytest.mark.parametrize('form', ['npy', 'hdf5'])
+def test_a_bad_file_is_listed_and_the_others_are_converted(features, form, capsys):
+    found, folder = features
+    with open(os.path.join(folder, 'a.csv'), 'a') as file:
+        file.write('1,2,3,4,five,6\n')
+    np.savetxt(os.path.join(folder, 'c.csv'), np.full((2, WIDTH), 1e9), delimiter=',', header='x', comments='')
+    assert convert(folder, '--form', form, '--dtype', 'float16') == 2
+    output = capsys.readouterr()
+    assert '2 videos converted and verified' in output.out
+    assert "a.csv: row 5, column 5: found 'five'" in output.err
+    assert 'video c: found 1e+09, which float16 does not hold; use --dtype float32' in output.err
+    assert output.err.rstrip().endswith('2 videos could not be converted (2 shown); mend them and run again: '
+                                        'what is done stays')
+    if form == 'hdf5':  # not in place of the folder before it is complete
+        assert not os.path.exists(folder + '.h5')
+        assert convert(folder, '--form', form, '--dtype', 'float16') == 2
+        assert '0 videos converted and verified, 2 there already' in capsys.readouterr().out
+    else:
+        assert FeatureStore(folder, WIDTH).read('ü').shape == found['ü'].shape
+
+
+def test_rescaling(features, tmp_path):
+    found, folder = features
+    annotation = tmp_path / 'annotation.json'
+    annotation.write_text('{"a": {"duration_second": 1.0, "duration_frame": 30}, "x": {}, "ü": '
+                          '{"duration_second": 3, "duration_frame": 72}}')
+    out = str(tmp_path / 'out')
+    assert convert(folder, '--rows', '8', '--annotation', str(annotation), '--out', out) == 2  # b b has no duration
+    np.testing.assert_array_equal(np.load(os.path.join(out, 'a.npy')), interpolate(found['a'], 8, 1.0, 30))
+    np.testing.assert_array_equal(np.load(os.path.join(out, 'ü.npy')), interpolate(found['ü'], 8, 3.0, 72))
+
+
+@pytest.mark.parametrize('flags, said', [
+    (('{folder}', '--rows', '8'), '--rows 8: give also --annotation'),
+    (('{folder}', '{folder}', '--out', 'x'), '--out x: holds the features of one path, but 2'),
+    (('{folder}x',), 'clipsx: found no such folder or HDF5 file'),
+    (('{folder}/..',), 'found no features to convert (looked for .npz, .csv)'),
+    (('{folder}/a.csv',), 'a.csv: not an HDF5 file of features'),
+    (('--data_root', '{folder}'), 'found none of ActivityNet/csv_mean_512_p3d_clip_2018'),
+    (('{folder}', '--rows', '8', '--annotation', '{folder}/none', '--out', 'x'), 'none: No such file')])
+def test_what_cannot_be_converted_is_said_in_one_line(features, flags, said, capsys):
+    _, folder = features
+    assert convert(*[flag.format(folder=folder) for flag in flags]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count('\n') == 1
+
+
+def test_an_interrupt_leaves_whole_files(tmp_path):
+    folder = tmp_path / 'many'
+    folder.mkdir()
+    for number in range(300):
+        np.savez(str(folder / ('%03d.npz' % number)), np.full((2, WIDTH), number, np.float32))
+    process = subprocess.Popen(
+        [sys.executable, os.path.join(ROOT, 'prepare_data.py'), 'features', str(folder), '--workers', '1',
+         '--feature_width', str(WIDTH)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not list(folder.glob('*.npy')):
+        time.sleep(0.01)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    done = sorted(folder.glob('*.npy'))
+    assert process.returncode != 0 and 0 < len(done) < 300
+    assert not list(folder.glob('*partial*'))
+    for path in done:
+        assert np.load(str(path))[0, 0] == int(path.stem)
+    assert convert(str(folder)) == 0
+    assert len(list(folder.glob('*.npy'))) == 300
+
+
+def test_the_store_prefers_npy_and_refuses_what_is_not_asked_for(features):
+    found, folder = features
+    np.save(os.path.join(folder, 'a.npy'), found['a'] + 1)
+    np.testing.assert_array_equal(FeatureStore(folder, WIDTH).read('a'), found['a'] + 1)
+    np.testing.assert_array_equal(FeatureStore(folder, WIDTH, ('.npz', '.csv')).read('a'), found['a'])
+    with pytest.raises(InputError, match='no features of video a'):
+        FeatureStore(folder, WIDTH, ('.npz',)).read('a')
