@@ -81,7 +81,9 @@ def training_step(batch, config):
         updates.append(_update(name, terms, aher.group_variables(*groups), adams, ordered))
 
     def synthetic_levels():
-        return aher.pyramid(aher.synthesize(moments.features, placed, layout, model), model)
+        # the context alone changes from update 4 to update 7: what it does not reach is computed once
+        synthetic = aher.synthesize(moments.features, placed, layout, model)
+        return aher.levels_above(aher.stem(synthetic, model, layout.outside, placed_stem), model)
 
     # 1  moments → backbone, moment classifier
     levels = aher.pyramid(moments.features, model)
@@ -111,6 +113,7 @@ def training_step(batch, config):
     # 4  moments in context → generator. Neither transfer nor classifier changes again in this step
     with after_last():
         target = aher.transfer(aher.classifier(model, TARGET_CLASSIFIER), model)
+        placed_stem = aher.stem(placed, model)
         prediction = aher.localize(synthetic_levels(), target, model)
         local = aher.localization_losses(prediction, fake_targets, train)
         update('4_generator_localization', _localization_terms(local), [GENERATOR])

@@ -42,9 +42,13 @@ def _convolve(x, weights, stride):
     for the gradients, and for strides many times as long where there are few positions. Where it is small,
     as TensorFlow's own, for those are fewer operations.
     """
-    if weights.shape[1].value * weights.shape[2].value < LARGE_KERNEL:
+    if _is_small(*weights.shape.as_list()[1:]):
         return tf.nn.conv1d(x, weights, stride, 'SAME')
     return _convolve_unstrided(x, weights) if stride == 1 else _convolve_strided(x, weights, stride)
+
+
+def _is_small(channels, width):
+    return channels * width < LARGE_KERNEL
 
 
 @tf.custom_gradient
@@ -85,13 +89,25 @@ def _convolve_strided(x, weights, stride):
     return tf.reshape(product, [-1, steps, weights.shape[2].value])
 
 
-def conv(x, width, kernel, name, group, stride=1, activation=tf.nn.relu):
-    """[B, P, c] → [B, ceil(P / stride), width]: a 'same' convolution in time, with bias."""
+def _convolve_at(rows, x, weights):
+    """The rows [n, 2] (sample, position) of a convolution of stride 1: [n, d], one product."""
+    taps, half = weights.shape[0].value, weights.shape[0].value // 2
+    padded = tf.pad(x, [[0, 0], [half, half], [0, 0]])
+    beside = tf.concat([tf.gather_nd(padded, rows + [0, tap]) for tap in range(taps)], axis=1)
+    return tf.matmul(beside, tf.reshape(weights, [-1, weights.shape[2].value]))
+
+
+def conv(x, width, kernel, name, group, stride=1, activation=tf.nn.relu, rows=None, others=None):
+    """[B, P, c] → [B, ceil(P / stride), width]: a 'same' convolution in time, with bias.
+
+    With stride 1, `rows` [n, 2] are all that is computed: the others are those of the tensor `others`.
+    """
     with tf.variable_scope(name, reuse=tf.AUTO_REUSE):
         weights = _variable('weights', [kernel, x.shape[-1].value, width], tf.glorot_uniform_initializer(), group)
         biases = _variable('biases', [width], tf.zeros_initializer(), group)
-        y = tf.nn.bias_add(_convolve(x, weights, stride), biases)
-        return activation(y) if activation else y
+        y = tf.nn.bias_add(_convolve(x, weights, stride) if rows is None else _convolve_at(rows, x, weights), biases)
+        y = activation(y) if activation else y
+        return y if rows is None else tf.tensor_scatter_nd_update(others, rows, y)
 
 
 def fully(x, name, group):
@@ -116,14 +132,38 @@ def level_positions(model):
 
 def pyramid(features, model):
     """Features [B, T or M, C] → the levels, a list of [B, P_l, c_l]."""
+    return levels_above(stem(features, model), model)
+
+
+def stem(features, model, changed=None, before=None):
+    """Features [B, T or M, C] → outputs of g_conv1 and g_conv2, a list of [B, T or M, width].
+
+    Where `before` is the stem of features that were the same but in the rows of the mask `changed` [B, T], with
+    the same weights, only what those rows reach is computed, forward and back; the rest is taken from there.
+    """
     features.shape.assert_has_rank(3)
     if features.shape[-1].value != model.feature_width:
         raise ValueError('features are %s wide; feature_width is %d' % (features.shape[-1], model.feature_width))
-    x, levels = features, []
+    x, outputs = features, []
     with tf.variable_scope('aher'):
         for index, width in enumerate(model.stem_widths, start=1):
-            x = conv(x, width, 3, 'g_conv%d' % index, BACKBONE)
-        x = tf.squeeze(tf.nn.max_pool(tf.expand_dims(x, 1), [1, 1, 3, 1], [1, 1, 2, 1], 'VALID'), 1)
+            if before is None or _is_small(x.shape[-1].value, width):
+                x = conv(x, width, 3, 'g_conv%d' % index, BACKBONE)
+            else:
+                reached = tf.cast(changed, tf.float32)[:, :, tf.newaxis]
+                reached = tf.nn.max_pool(reached[:, tf.newaxis], [1, 1, 2 * index + 1, 1], [1, 1, 1, 1], 'SAME')
+                rows = tf.cast(tf.where(reached[:, 0, :, 0] > 0), tf.int32)
+                x = conv(x, width, 3, 'g_conv%d' % index, BACKBONE, rows=rows, others=before[index - 1])
+            outputs.append(x)
+    return outputs
+
+
+def levels_above(outputs, model):
+    """The stem's outputs → the levels."""
+    levels = []
+    with tf.variable_scope('aher'):
+        x = tf.expand_dims(outputs[-1], 1)
+        x = tf.squeeze(tf.nn.max_pool(x, [1, 1, 3, 1], [1, 1, 2, 1], 'VALID'), 1)
         for index, width in enumerate(model.level_widths, start=1):
             x = conv(x, width, 3, 'g_conv_a%d' % index, BACKBONE, stride=2)
             levels.append(x)
@@ -218,6 +258,7 @@ class Layout(NamedTuple):
 
     from_context: tf.Tensor  # [B, T, M]: weights of the context's rows
     from_moment: tf.Tensor   # [B, T, M]: weights of the moment's rows
+    outside: tf.Tensor       # [B, T]: is it a row of the context?
     segments: tf.Tensor      # [B, 1, 2], feature rows
 
 
@@ -249,6 +290,7 @@ def context_layout(ratio_id, position_id, model, odd_end_without_start=False):
     return Layout(
         from_context=tf.concat([from_start, from_end], axis=2) * _mask(tf.logical_not(inside)),
         from_moment=_resize_weights(row - p, model.moment_steps, m) * _mask(inside),
+        outside=tf.logical_not(inside),
         segments=tf.cast(tf.stack([p, end[:, tf.newaxis]], axis=2), tf.float32))
 
 

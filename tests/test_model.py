@@ -80,6 +80,28 @@ def test_a_convolution_as_products_is_tensorflows_own(positions, stride, taps, m
         np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
 
 
+def test_a_stem_of_changed_rows_is_the_whole_stem(monkeypatch):
+    monkeypatch.setattr(aher, 'LARGE_KERNEL', 0)
+    random = np.random.RandomState(0)
+    changed = np.zeros((3, 40), bool)
+    changed[0, :7], changed[0, -1], changed[1, 20:23] = True, True, True  # nothing of the third
+    before = tf.constant(random.randn(3, 40, TINY.feature_width), tf.float32)
+    after = before + tf.constant(changed[..., np.newaxis] * random.randn(3, 40, TINY.feature_width), tf.float32)
+    whole = aher.stem(after, TINY)
+    patched = aher.stem(after, TINY, tf.constant(changed), aher.stem(before, TINY))
+    mine, theirs = evaluate([patched, whole])
+    for found, expected in zip(mine, theirs):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+    weights = tf.constant(random.randn(*whole[-1].shape.as_list()), tf.float32)
+    variables = aher.group_variables(BACKBONE)
+    mine, theirs = [tf.gradients(outputs[-1], variables, weights) for outputs in (patched, whole)]
+    for found, expected in zip(*evaluate([mine, theirs])):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    mine, theirs = evaluate([tf.gradients(outputs[-1], after, weights)[0] for outputs in (patched, whole)])
+    np.testing.assert_allclose(mine[changed], theirs[changed], rtol=1e-4, atol=1e-4)
+
+
 # Shapes and names
 
 def test_levels_and_positions():
