@@ -33,8 +33,8 @@ def random_batch(config, seed=0):
         return tensor(random.randint(low, high, size).astype(np.int32))
 
     segments = -np.ones((size, data.max_segments, 2), np.float32)
-    segments[:, 0], segments[:, 1] = (100, 220), (300, 340)
     rows = model.untrimmed_steps
+    segments[:, 0], segments[:, 1] = (0.2 * rows, 0.43 * rows), (0.6 * rows, 0.67 * rows)
     return Batch(
         Untrimmed(features(rows), tensor(segments), integers(0, model.source_classes)),
         Foreground(features(rows), integers(0, model.source_classes)),
@@ -77,9 +77,11 @@ def main():
     parser.add_argument('--config', choices=sorted(settings.PRESETS), default='k600', help='(default k600)')
     parser.add_argument('--batch_size', type=int, default=16, help='(default %(default)s)')
     parser.add_argument('--divide_widths', type=int, default=1, help='of every layer (default %(default)s)')
+    parser.add_argument('--rows', type=int, default=512, help='of an untrimmed video (default %(default)s)')
     parser.add_argument('--repeats', type=int, default=3, help='steps measured (default %(default)s)')
     arguments = parser.parse_args()
-    config = settings.override(settings.PRESETS[arguments.config], batch_size=arguments.batch_size)
+    config = settings.override(settings.PRESETS[arguments.config], batch_size=arguments.batch_size,
+                               untrimmed_steps=arguments.rows, moment_steps=arguments.rows // 2)
     config = config._replace(model=settings.divide_widths(config.model, arguments.divide_widths))
     if config.model.target_classes is None:
         config = settings.override(config, target_classes=20)
@@ -90,7 +92,8 @@ def main():
     counted = sum(flop.step(config).values())
     limit = counted / max(rates.values())
     common.report('training_step', config=arguments.config, batch_size=arguments.batch_size,
-                  divide_widths=arguments.divide_widths, seconds=np.median(seconds), all_seconds=seconds,
+                  divide_widths=arguments.divide_widths, rows=arguments.rows,
+                  seconds=np.median(seconds), all_seconds=seconds,
                   seconds_by_update=by_update, counted_TFLOP=counted / 1e12,
                   machine_GFLOP_a_second={name: rate / 1e9 for name, rate in rates.items()},
                   limit_seconds=limit, times_the_limit=np.median(seconds) / limit,
