@@ -2,6 +2,7 @@
 
     python prepare_data.py fetch         the authors' annotation and class names, verified
     python prepare_data.py annotation    annotation and class names -> ground-truth JSON, and a report
+    python prepare_data.py check         every defect of a data root, before a run
 
 An annotation is a text file, a segment a row, tab-separated: video, start and end in seconds, class index.
 Class names stand one a line; the line number, from 0, is the class index.
@@ -19,6 +20,8 @@ from typing import List, NamedTuple, Tuple
 import numpy as np
 from tqdm import tqdm
 
+import check_data
+import config as settings
 from errors import InputError, exit_status
 from files import written_whole
 from tables import read_annotation, read_class_names
@@ -206,6 +209,23 @@ def _sha256(path):
         raise InputError('%s: %s' % (path, error.strerror)) from None
 
 
+# Checking
+
+def check_command(args):
+    """Lists every defect of the data; InputError where there is one."""
+    if args.sample is not None and args.sample < 1:
+        raise InputError('--sample %d: expected more than 0' % args.sample)
+    config = settings.from_arguments(args, {})
+    defects, summary = check_data.check(config, None if args.full else args.sample or check_data.SAMPLE)
+    print('\n'.join(summary))
+    if defects.counts:
+        print(defects)
+        raise InputError('%s: found %d defects of %d kinds, listed above; mend them, or leave such data out with '
+                         '--bad_data skip' % (args.data_root or config.data.data_root,
+                                              sum(defects.counts.values()), len(defects.counts)))
+    print('no defects found')
+
+
 # Command line
 
 def build_parser():
@@ -231,6 +251,16 @@ def build_parser():
     converting.add_argument('--drop_duplicates', action='store_true',
                             help='leave rows out that repeat an earlier one; the published numbers were '
                                  'measured with all rows, which is the default')
+
+    checking = subcommands.add_parser('check', help='list every defect of the data',
+                                      description='List every defect of the data that a run would read.',
+                                      formatter_class=argparse.RawTextHelpFormatter)
+    settings.add_flags(checking, {})
+    amount = checking.add_mutually_exclusive_group()
+    amount.add_argument('--sample', type=int, metavar='INT', help='videos of each folder or HDF5 file whose features '
+                        'are read (default %d)' % check_data.SAMPLE)
+    amount.add_argument('--full', action='store_true', help='read the features of all videos')
+    checking.set_defaults(run=check_command)
     return parser
 
 

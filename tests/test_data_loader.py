@@ -1,4 +1,5 @@
 """data_loader.py: the four streams, by hand on tiny data sets; every message."""
+import csv
 import json
 import os
 import subprocess
@@ -266,6 +267,13 @@ def test_fault_1_takes_first_annotations_for_foreground_alone(tmp_path):
     assert (batch.untrimmed.segments[:, 1, 0] >= 0).all()  # both segments
 
 
+def test_fault_1_looks_at_the_first_annotation_whether_it_is_usable_or_not(tmp_path):
+    config = make(tmp_path, {'a': video((5, 5), (0, 32)), 'b': video((40, 50), (0, 32)), 'c': video((0, 32), (5, 5))})
+    assert '3 segments, 3 of them foreground' in summary_of(config)
+    config = settings.override(config, faults=settings.Faults(first_annotation_only=True))
+    assert '3 segments, 1 of them foreground' in summary_of(config)
+
+
 # Streams
 
 def many_videos():
@@ -459,6 +467,87 @@ def test_other_session_errors_are_left_as_they_are(tmp_path):
         stream = training_stream(make(tmp_path))
     with pytest.raises(tf.errors.ResourceExhaustedError), reported(stream):
         raise tf.errors.ResourceExhaustedError(None, None, 'no memory')
+
+
+
+# Bad data
+
+def skipping(config, **values):
+    return settings.override(config, **dict({'bad_data': 'skip', 'max_bad_share': 0.02}, **values))
+
+
+def listed(folder):
+    with open(os.path.join(str(folder), 'bad_data.csv'), newline='', encoding='utf-8') as lines:
+        return [tuple(row) for row in csv.reader(lines)]
+
+
+def test_skipped_samples_are_replaced_alike_and_listed_once(tmp_path):
+    source, target = many_videos()
+    config = skipping(make(tmp_path, source, target, batch_size=6, model_dir=str(tmp_path / 'models')))
+    whole = of_training(config, 5)
+    assert not os.path.exists(str(tmp_path / 'models'))
+    path = os.path.join(config.data.path('source_clips'), 's2.npy')
+    np.save(path, np.full((64, WIDTH), np.nan, np.float32))
+    os.remove(os.path.join(config.data.path('target_clips'), 't1.npy'))
+    found = [of_training(settings.override(config, workers=workers), 5) for workers in (1, 8)]
+    for array, other in zip(*[[array for kind in batch for array in kind] for batch in found]):
+        np.testing.assert_array_equal(array, other)
+    np.testing.assert_array_equal(found[0].untrimmed.features, whole.untrimmed.features)
+    for kind, video_number in (('foreground', 3), ('moments', 2)):
+        before, after = [cuts(getattr(batch, kind).features) for batch in (whole, found[0])]
+        assert video_number in {cut[0] for cut in before} and video_number not in {cut[0] for cut in after}
+        assert [cut for cut in before if cut[0] != video_number] == [
+            new for cut, new in zip(before, after) if cut[0] != video_number]
+    rows = listed(tmp_path / 'models')
+    assert rows[0] == ('video', 'stream', 'reason') and sorted(row[:2] for row in rows[1:]) == [
+        ('s2', 'foreground'), ('t1', 'moment')]
+    assert [row for row in rows if path in row[2] and 'found nan in row 0' in row[2]]
+
+
+def test_too_much_bad_data_stop_the_run(tmp_path):
+    videos = {'s%d' % number: video((8, 24)) for number in range(5)}
+    config = skipping(make(tmp_path, videos, model_dir=str(tmp_path / 'models')))
+    for number in (1, 2, 3):
+        write(os.path.join(config.data.path('source_features'), 's%d.npy' % number), b'')
+    message = message_of(of_training, config, 5)
+    assert message.startswith('untrimmed: 3 of ') and 'more than --max_bad_share 0.02; the last: ' in message
+    assert [row[1] for row in listed(tmp_path / 'models')[1:]] == ['untrimmed'] * 3
+    for number in (0, 4):
+        os.remove(os.path.join(config.data.path('source_features'), 's%d.npy' % number))
+    assert 'untrimmed: none of 1000 samples can be read' in message_of(
+        of_training, settings.override(config, max_bad_share=1.0), 1)
+    for number in (1, 2, 3):
+        os.remove(os.path.join(config.data.path('source_features'), 's%d.npy' % number))
+    assert message_of(summary_of, config).startswith('untrimmed: 5 of 5 videos cannot be used')
+    assert '(5 of 5 videos lack theirs)' in message_of(summary_of, settings.override(config, bad_data='stop'))
+
+
+def test_a_skipped_validation_video_has_no_row(tmp_path):
+    config = skipping(make(tmp_path, target={name: video(subset='validation') for name in 'abcde'},
+                           results_dir=str(tmp_path / 'results')))
+    write(os.path.join(config.data.path('target_features'), 'c.npy'), b'no array')
+    batches, videos = of_validation(config)
+    assert np.concatenate([batch.index for batch in batches]).tolist() == [0, 1, 3, 4]
+    assert [found.name for found in videos] == list('abcde')
+    assert [row[:2] for row in listed(tmp_path / 'results')] == [('video', 'stream'), ('c', 'validation')]
+    message = message_of(of_validation, settings.override(config, bad_data='stop'))
+    assert message.startswith(os.path.join(config.data.path('target_features'), 'c.npy: not a numpy array'))
+    assert not os.path.exists(str(tmp_path / 'results' / 'bad_data.csv'))  # no list of an earlier run stays
+
+
+def test_faulty_table_rows_are_skipped(tmp_path):
+    config = skipping(make(tmp_path, {'s%d' % number: video((8, 24)) for number in range(3)},
+                           model_dir=str(tmp_path / 'models')))
+    path = config.data.path('source_annotation')
+    with open(path) as file:
+        entries = json.load(file)
+    entries['s1']['duration_second'] = None
+    write(path, json.dumps(entries))
+    assert '2 source videos' in summary_of(config)
+    assert [row[:2] for row in listed(tmp_path / 'models')[1:]] == [('', 'source_annotation')]
+    write(config.data.path('source_labels'), 's0 0 0\ns1 0 1\ns2 0 x\n')
+    assert message_of(summary_of, config).startswith('tables of the source videos: 3 of 3 videos cannot be used')
+    assert '1 source videos' in summary_of(settings.override(config, max_bad_share=0.03))
 
 
 # The end

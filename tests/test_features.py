@@ -1,8 +1,11 @@
 """features.py: every form of a feature file, and what is refused, by name, before it is read."""
+import io
 import os
 import pickle
+import resource
 import threading
 import time
+import zipfile
 
 import h5py
 import numpy as np
@@ -184,7 +187,7 @@ def test_no_pickle_is_loaded(tmp_path, end):
     trap = str(tmp_path / 'sprung')
     write_features(str(tmp_path / ('v' + end)), np.array([[_Trap(trap)] * WIDTH], object))
     found = message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
-    assert 'v%s: ' % end in found and 'Python objects of shape (1, 4), expected rows of 4 numbers; loading them can run any code' in found
+    assert 'v%s: ' % end in found and 'found Python objects of shape (1, 4), expected rows' in found
     write(str(tmp_path / 'w.npy'), pickle.dumps(_Trap(trap)))
     assert 'not a numpy array' in message_of(FeatureStore(str(tmp_path), WIDTH).read, 'w')
     assert not os.path.exists(trap)
@@ -212,3 +215,167 @@ def test_file_that_is_not_hdf5_or_lacks_the_video(tmp_path):
     for name in ('v', 'group'):
         assert message_of(FeatureStore(path, WIDTH).read, name) == '%s: has no dataset %s' % (path, name)
     assert '%s: dataset nothing: ' % path in message_of(FeatureStore(path, WIDTH).read, 'nothing')
+
+
+# Hostile files
+
+def npy(shape, numbers=b'', kind='<f4'):
+    """An npy file that declares `shape` and holds `numbers`."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {'descr': kind, 'fortran_order': False, 'shape': shape})
+    return file.getvalue() + numbers
+
+
+def most_memory():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB
+
+
+@pytest.mark.parametrize('shape, message', [
+    ((1 << 40, WIDTH), 'found 1099511627776 rows, expected 131072 at most'),
+    ((1, 1 << 40), 'found 1099511627776 columns, expected 4'),
+    ((-1, WIDTH), 'found no rows'),
+    ((100000, WIDTH), 'found 4 bytes of numbers, expected 1600000')])
+def test_what_an_npy_declares_is_checked_before_it_is_read(tmp_path, shape, message):
+    before = most_memory()
+    write(str(tmp_path / 'v.npy'), npy(shape, b'1234'))
+    with zipfile.ZipFile(str(tmp_path / 'w.npz'), 'w') as arrays:
+        arrays.writestr('arr_0.npy', npy(shape, b'1234'))
+    for name in 'vw':
+        assert message in message_of(FeatureStore(str(tmp_path), WIDTH).read, name)
+    assert most_memory() - before < 50000
+
+
+def test_a_zip_bomb_is_refused_unread(tmp_path):
+    with zipfile.ZipFile(str(tmp_path / 'v.npz'), 'w', zipfile.ZIP_DEFLATED) as arrays:
+        with arrays.open('arr_0.npy', 'w') as file:
+            file.write(npy((1 << 22, 16)))  # 256 MB of zeros
+            for _ in range(256):
+                file.write(bytes(1 << 20))
+    before = most_memory()
+    assert 'found 16 columns, expected 4' in message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
+    assert 'found 4194304 rows, expected 512' in message_of(FeatureStore(str(tmp_path), 16).read, 'v', 512)
+    assert 'rows, expected 131072 at most' in message_of(FeatureStore(str(tmp_path), 16).read, 'v')
+    assert most_memory() - before < 50000
+
+
+def test_a_wrong_check_sum_is_named(tmp_path):
+    path = str(tmp_path / 'v.npz')
+    np.savez(path, NUMBERS)
+    with open(path, 'rb') as file:
+        content = file.read()
+    at = content.index(NUMBERS.tobytes())
+    write(path, content[:at] + b'\x01' + content[at + 1:])
+    assert 'Bad CRC-32' in message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
+
+
+@pytest.mark.parametrize('numbers', [np.asfortranarray(NUMBERS), NUMBERS.astype('>f8'), NUMBERS[:1],
+                                     np.asfortranarray(NUMBERS.astype('>i2'))],
+                         ids=['fortran', 'big-endian', 'one row', 'both'])
+@pytest.mark.parametrize('end', ['.npy', '.npz'])
+def test_every_layout_is_read(tmp_path, end, numbers):
+    (np.save if end == '.npy' else np.savez)(str(tmp_path / ('v' + end)), numbers)
+    np.testing.assert_array_equal(FeatureStore(str(tmp_path), WIDTH).read('v', len(numbers)), numbers)
+
+
+@pytest.mark.parametrize('end', ['.npy', '.npz', '.csv'])
+def test_a_million_rows_are_refused_quickly(tmp_path, end):
+    write_features(str(tmp_path / ('v' + end)), np.zeros((1, WIDTH), np.float32))
+    path = str(tmp_path / ('v' + end))
+    if end == '.csv':
+        write(path, b'a,b,c,d\n' + b'1.25,2.25,3.25,4.25\n' * 10 ** 6)
+    else:
+        (np.save if end == '.npy' else np.savez_compressed)(path, np.zeros((10 ** 6, WIDTH), np.float32))
+    started = time.time()
+    message = message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
+    assert 'is this one video?' in message and time.time() - started < 1
+
+
+@pytest.mark.parametrize('end', ['.npy', '.npz', '.csv'])
+@pytest.mark.parametrize('kind', ['pipe', 'device', 'folder', 'dangling'])
+def test_special_files_are_refused_without_hanging(tmp_path, end, kind):
+    path = str(tmp_path / ('v' + end))
+    {'pipe': os.mkfifo, 'folder': os.mkdir, 'device': lambda path: os.symlink('/dev/zero', path),
+     'dangling': lambda path: os.symlink('nowhere', path)}[kind](path)
+    message = message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
+    assert message == path + {'folder': ': found a folder, expected a file',
+                              'dangling': ': No such file or directory'}.get(
+                                  kind, ': found a pipe, socket or device, expected a file')
+
+
+def test_a_store_that_is_a_pipe(tmp_path):
+    os.mkfifo(str(tmp_path / 'clips.h5'))
+    store = FeatureStore(str(tmp_path / 'clips'), WIDTH)
+    for call, argument in ((store.read, 'v'), (store.missing, ['v'])):
+        assert 'found a pipe, socket or device' in message_of(call, argument)
+
+
+@pytest.mark.parametrize('video', ['../v', '/v', '..', '.', '', ' ', 'a/b', 'a\\b', 'v\0', 'v\n', 'C:v', 'CON', 'nul',
+                                   'com1.x', '\ud800', '/dev/zero'])
+def test_an_id_never_leaves_its_folder(tmp_path, video):
+    write_features(str(tmp_path / 'v.npy'), NUMBERS)
+    (tmp_path / 'below').mkdir()
+    write_features(str(tmp_path / 'x.h5'), NUMBERS)
+    for path in ('below', 'x.h5'):
+        message = message_of(FeatureStore(str(tmp_path / path), WIDTH).read, video)
+        assert message.startswith('%s: found the video id ' % (tmp_path / path)) and 'rename the video' in message
+
+
+@pytest.mark.parametrize('video', ['a b', 'é 視頻', '-x', 'CONcert', "it's", 'v.w'])
+def test_spaces_and_letters_of_any_language_are_ids(tmp_path, video):
+    write_features(str(tmp_path / (video + '.npy')), NUMBERS)
+    with h5py.File(str(tmp_path / 'x.h5'), 'w') as file:
+        file[video] = NUMBERS
+    for path in (tmp_path, tmp_path / 'x.h5'):
+        store = FeatureStore(str(path), WIDTH)
+        np.testing.assert_array_equal(store.read(video), NUMBERS)
+        assert store.missing(['absent', video]) == ['absent']
+
+
+@pytest.mark.parametrize('end', ['.pkl', '.pt', '.pth'])
+def test_a_pickle_beside_is_named_not_loaded(tmp_path, end):
+    trap = str(tmp_path / 'sprung')
+    write(str(tmp_path / ('v' + end)), pickle.dumps(_Trap(trap)))
+    message = message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
+    assert message.startswith('%s: found a pickle' % (tmp_path / ('v' + end))) and 'np.save()' in message
+    assert not os.path.exists(trap)
+
+
+def test_hdf5_leads_nowhere_else(tmp_path):
+    path = str(tmp_path / 'clips.h5')
+    with h5py.File(str(tmp_path / 'other.h5'), 'w') as file:
+        file['v'] = NUMBERS
+    NUMBERS.tofile(str(tmp_path / 'raw'))
+    with h5py.File(path, 'w') as file:
+        file['there'] = NUMBERS
+        file['soft'] = h5py.SoftLink('/there')
+        file['external'] = h5py.ExternalLink('other.h5', '/v')
+        layout = h5py.VirtualLayout(NUMBERS.shape, 'f4')
+        layout[:] = h5py.VirtualSource(str(tmp_path / 'other.h5'), 'v', NUMBERS.shape)
+        file.create_virtual_dataset('virtual', layout)
+        file.create_dataset('stored', NUMBERS.shape, 'f4', external=[(str(tmp_path / 'raw'), 0, NUMBERS.nbytes)])
+        file.create_dataset('text', NUMBERS.shape, h5py.special_dtype(vlen=str))
+        file.create_dataset('many', (1 << 40, WIDTH), 'f4', chunks=(1, WIDTH))
+        file.create_dataset('wide', (1, 1 << 40), 'f4', chunks=(1, 1024))
+        file.create_dataset('chunk', (2, WIDTH), 'f4', chunks=(1 << 24, WIDTH), maxshape=(None, WIDTH),
+                            compression='gzip')
+    store = FeatureStore(path, WIDTH)
+    for name, message in (('soft', 'found a link'), ('external', 'found a link'), ('virtual', 'lie in other files'),
+                          ('stored', 'lie in other files'), ('text', 'found Python objects'),
+                          ('many', 'found 1099511627776 rows'), ('wide', 'found 1099511627776 columns'),
+                          ('chunk', 'found chunks of 268435456 bytes')):
+        found = message_of(store.read, name)
+        assert found.startswith('%s: dataset %s: ' % (path, name)) and message in found
+    np.testing.assert_array_equal(store.read('there'), NUMBERS)
+
+
+@pytest.mark.parametrize('header, is_one', [
+    ('1,2.5,3,4', False), ('0,0,0,0', False), ('nan,nan,nan,nan', False), ('2,3,4,5', False),
+    ('"1","7","3","4"', False),
+    ('0,1,2,3', True), ('1,2,3,4', True), ('f0,1,2,3', True), ('a,b,c,d', True), (',,,', True)])
+def test_a_csv_without_its_header_row_is_refused(tmp_path, header, is_one):
+    write(str(tmp_path / 'v.csv'), header + '\n5,6,7,8\n')
+    store = FeatureStore(str(tmp_path), WIDTH)
+    if is_one:
+        assert store.read('v').tolist() == [[5, 6, 7, 8]]
+    else:
+        assert 'v.csv: row 1: found numbers (' in message_of(store.read, 'v')
