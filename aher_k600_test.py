@@ -109,7 +109,7 @@ def test_snapshot(session, tester, step, config, class_names):
     """
     snapshots.restore(session, snapshots.path(config.model_dir, step), tester.variables)
     session.run(tester.transfer)
-    results, hits = {}, []
+    results, hits = {video.name: [] for video in tester.videos}, []  # of skipped videos, none
     for video, detections in detect_all(session, tester, 'step %d' % step):
         results[video.name] = results_of(video, detections, class_names, config.test)
         if video.label >= 0:

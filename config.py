@@ -6,6 +6,7 @@ A = 3 anchors a position.
 """
 import argparse
 import json
+import math
 import os
 from typing import NamedTuple, Optional, Tuple
 
@@ -101,6 +102,8 @@ class DataConfig(NamedTuple):
     moment_ratios: Tuple[int, int] = (14, 19)     # a moment's share of the sequence, in 1/20; both ends drawn
     moment_positions: Tuple[int, int] = (1, 19)   # where it lies, in 1/20; both ends drawn
     workers: int = 0                     # threads that read features; 0: one a core
+    bad_data: str = 'stop'               # at data that cannot be used: 'stop', or 'skip': go on without them
+    max_bad_share: float = 0.01          # of the videos read (100 at least): with more bad ones, 'skip' stops too
 
     def path(self, name):
         """Path of the table or the features in field `name`."""
@@ -164,7 +167,7 @@ def check(config):
     """Raise InputError, in one line, where a setting cannot be used."""
     def positive(part, *names):
         for name in names:
-            if not getattr(part, name) > 0:
+            if not 0 < getattr(part, name) < math.inf:
                 raise InputError('--%s %s: expected more than 0' % (name, getattr(part, name)))
 
     def one_of(part, name, choices):
@@ -176,10 +179,15 @@ def check(config):
             raise InputError('--%s %s: expected 0 to 2147483647' % (name, getattr(part, name)))
     positive(config.model, 'feature_width', 'source_classes', 'untrimmed_steps', 'moment_steps')
     positive(config.train, 'batch_size', 'snapshot_step', 'log_step', 'generator_repeats')
+    positive(config.train, 'learning_rate', 'adversary_rate')
     positive(config.test, 'test_batch_size', 'max_detections', 'top_anchors')
     one_of(config.model, 'transfer', ('mlp', 'identity'))
     one_of(config.test, 'score_by', ('iou', 'proposal'))
     one_of(config.test, 'proposals', ('network', 'uniform'))
+    one_of(config.data, 'bad_data', ('stop', 'skip'))
+    for part, name in ((config.test, 'nms_tiou'), (config.data, 'max_bad_share')):
+        if not 0 <= getattr(part, name) <= 1:
+            raise InputError('--%s %s: expected 0 to 1' % (name, getattr(part, name)))
     if config.model.target_classes is not None:
         positive(config.model, 'target_classes')
     return config
@@ -202,6 +210,8 @@ COMMON_FLAGS = {
     'target_classes': 'classes of the target data set (demo: as many as the class-name list has lines)',
     'transfer': 'mlp, or identity: the moment classifier itself scores every position',
     'workers': 'threads that read features; 0: one a core',
+    'bad_data': 'stop at data that cannot be used, or skip: list them in bad_data.csv and go on',
+    'max_bad_share': 'share of bad videos at which skip stops too',
     'data_root': 'folder that all data paths start from',
     'source_info': 'info table of the source videos (CSV: video, subset)',
     'source_annotation': 'segments of the source videos (JSON)',
@@ -224,6 +234,12 @@ def argument_parser(description, flags):
     Types and defaults come from the presets, so a flag cannot disagree with its setting.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
+    add_flags(parser, flags)
+    return parser
+
+
+def add_flags(parser, flags):
+    """Add --config, the common flags and those in `flags` to a parser with argparse.RawTextHelpFormatter."""
     parser.add_argument('--config', choices=sorted(PRESETS), default='k600',
                         help='preset that the settings start from (default k600)')
     for name, text in list(flags.items()) + list(COMMON_FLAGS.items()):
@@ -232,7 +248,6 @@ def argument_parser(description, flags):
         convert = _switch if isinstance(values[0], bool) else type(values[0])
         parser.add_argument('--' + name, type=convert, metavar=convert.__name__.strip('_').upper(),
                             help='%s (default %s)' % (text, default or 'none'))
-    return parser
 
 
 def from_arguments(arguments, flags):

@@ -4,6 +4,9 @@ A stream's order is a pure function of the seed and of how many samples came bef
 i // (samples a pass), and a pass is a shuffle of all videos. Features are read by tf.data's threads, a few
 batches ahead.
 
+Where a sample cannot be read and the run goes on without it (bad_data.py), another sample of the order takes its
+place: sample i is a function of the seed, i and the data still.
+
 Legend (config.py): B batch, T = 512 rows of an untrimmed video, M = 256 of a moment, C feature width, S = 25
 segments a video at most.
 """
@@ -16,6 +19,7 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
+from bad_data import BadData
 from errors import InputError
 from features import FeatureStore, interpolate
 from tables import Video, read_class_names, read_info, read_labels, read_videos
@@ -77,7 +81,7 @@ def _clip_samples(videos, least_clips, first_only, unusable):
     groups = []
     for video in videos:
         group = []
-        for start, end in video.segments[:1] if first_only else video.segments:
+        for start, end in video.segments[:int(video.first_usable)] if first_only else video.segments:
             if (end - start) * video.clips >= least_clips:
                 group.append(ClipSample(video, int(start * video.clips), int(end * video.clips)))
             else:
@@ -107,13 +111,30 @@ class _Order:
             order, draws = self._pass(number)
         return order[within], draws[within]
 
+    def instead(self, index):
+        """Number of the sample that takes the place of number `index`: one of the next len(pass), by its draws."""
+        return index + 1 + int(self[index][1][0]) % self.samples
+
+
+class _Videos:
+    """The order of validation: each video once; nothing takes the place of one that cannot be read."""
+
+    def __init__(self, videos):
+        self._videos = videos
+
+    def __getitem__(self, index):
+        return self._videos[index], index
+
+    def instead(self, index):
+        return None
+
 
 class Stream(NamedTuple):
     """Batches in the graph. Run `initializer` once; tf.errors.OutOfRangeError ends a finite stream."""
 
     batch: NamedTuple           # of tensors
     initializer: tf.Operation
-    failures: list              # InputError of a sample that could not be read, for `reported`
+    bad: BadData                # what could not be read
     summary: str                # one line: what is in the stream, what was left out and why
 
 
@@ -123,8 +144,8 @@ def reported(stream):
     try:
         yield
     except tf.errors.OpError:
-        if stream.failures:
-            raise stream.failures[0] from None
+        if stream.bad.failures:
+            raise stream.bad.failures[0] from None
         raise
 
 
@@ -149,9 +170,9 @@ def training_stream(config):
     """The untrimmed, foreground and moment streams, together: a Stream of Batch."""
     data, model, seed = config.data, config.model, config.train.seed
     check_paths(data, TRAINING_PATHS)
-    unusable, failures = collections.Counter(), []
-    source = _read_subset('source', 'training', model.source_classes, data, unusable)
-    target = _read_subset('target', 'training', model.target_classes, data, unusable)
+    unusable, bad = collections.Counter(), BadData(data, config.model_dir)
+    source = _read_subset('source', 'training', model.source_classes, data, unusable, bad)
+    target = _read_subset('target', 'training', model.target_classes, data, unusable, bad)
     unusable['beyond the first %d of a video' % data.max_segments] = sum(
         max(0, len(video.segments) - data.max_segments) for video in source)
     first_only = config.train.faults.first_annotation_only
@@ -165,8 +186,10 @@ def training_stream(config):
     orders = [_Order(groups, seed, stream) for stream, groups in
               enumerate([[[video] for video in source], foreground, moments])]
     loaders = [_load_untrimmed(config), _load_foreground(config), _load_moment(config)]
-    datasets = [_samples(tf.data.Dataset.range(2 ** 62), order, load, failures, data.workers)
-                for order, load in zip(orders, loaders)]
+    for loader, videos in zip(loaders, (source, _videos_of(foreground), _videos_of(moments))):
+        _check_features(loader, videos, bad)
+    datasets = [_samples(tf.data.Dataset.range(2 ** 62), order, loader, bad, data.workers)
+                for order, loader in zip(orders, loaders)]
     batches = tf.data.Dataset.zip(tuple(
         dataset.batch(config.train.batch_size, drop_remainder=True).prefetch(2) for dataset in datasets))
     iterator = _iterator(batches, data.workers)
@@ -176,41 +199,69 @@ def training_stream(config):
         len(source), segments, orders[1].samples)
     summary += '%d target videos, %d moments; %s' % (len(target), orders[2].samples, _reasons(unusable))
     return Stream(Batch(Untrimmed(*untrimmed), Foreground(*foreground), Moments(*moments)),
-                  iterator.initializer, failures, summary)
+                  iterator.initializer, bad, summary)
 
 
 def validation_stream(config):
-    """(Stream of Validation, list of Video): each target validation video once, in the info table's order."""
-    data, failures = config.data, []
+    """(Stream of Validation, list of Video): each target validation video once, in the info table's order.
+
+    A video that is skipped has no row in the stream, and keeps its place in the list.
+    """
+    data, bad = config.data, BadData(config.data, config.results_dir)
     check_paths(data, VALIDATION_PATHS)
-    videos = _read_subset('target', 'validation', config.model.target_classes, data, collections.Counter())
-    order = [(video, index) for index, video in enumerate(videos)]
-    indices = tf.data.Dataset.range(len(videos))
-    dataset = _samples(indices, order, _load_validation(config), failures, data.workers)
+    videos = _read_subset('target', 'validation', config.model.target_classes, data, collections.Counter(), bad)
+    loader = _load_validation(config)
+    _check_features(loader, videos, bad)
+    dataset = _samples(tf.data.Dataset.range(len(videos)), _Videos(videos), loader, bad, data.workers)
+    dataset = dataset.filter(lambda index, *_: index >= 0)
     iterator = _iterator(dataset.batch(config.test.test_batch_size).prefetch(2), data.workers)
     summary = '%d target validation videos' % len(videos)
-    return Stream(Validation(*iterator.get_next()), iterator.initializer, failures, summary), videos
+    return Stream(Validation(*iterator.get_next()), iterator.initializer, bad, summary), videos
 
 
+MOST_TRIES = 1000  # samples that may be tried in place of one
 TRAINING_PATHS = ('source_info', 'source_annotation', 'source_labels', 'source_features', 'source_clips',
                   'target_info', 'target_annotation', 'target_labels', 'target_categories', 'target_clips')
 VALIDATION_PATHS = ('target_info', 'target_annotation', 'target_categories', 'target_features')
 
 
-def _read_subset(side, subset, classes, data, unusable):
+def _read_subset(side, subset, classes, data, unusable, bad):
     """Videos of one side ('source' or 'target') and subset; adds to the Counter of unusable segments."""
-    names = read_info(data.path(side + '_info'), subset)
+    faults = []
+    info, label, annotation = [bad.of_tables(side + end, faults) for end in ('_info', '_labels', '_annotation')]
+    names = read_info(data.path(side + '_info'), subset, info)
     labels_path = data.path(side + '_labels')
     if subset == 'validation' and not os.path.exists(labels_path):
         labels = {}  # results can be written without knowing the answers
     else:
-        labels = read_labels(labels_path, classes)
+        labels = read_labels(labels_path, classes, label)
     if subset == 'training':
         unlabelled = [name for name in names if name not in labels]
-        if unlabelled:
-            raise InputError('%s: no row of video %s, which %s names (%d such videos)' % (
-                labels_path, unlabelled[0], data.path(side + '_info'), len(unlabelled)))
-    return read_videos(names, data.path(side + '_annotation'), labels, data.clip_frames, unusable)
+        for name in unlabelled:
+            label(InputError('%s: no row of video %s, which %s names (%d such videos)' % (
+                labels_path, name, data.path(side + '_info'), len(unlabelled))))
+    known = [name for name in names if subset == 'validation' or name in labels]
+    videos = read_videos(known, data.path(side + '_annotation'), labels, data.clip_frames, unusable, annotation)
+    if faults:
+        bad.check_share('tables of the %s videos' % side, len(faults), len(names), faults[-1])
+    if not videos:
+        raise InputError('%s: no %s video is left' % (data.path(side + '_info'), subset))
+    return videos
+
+
+def _videos_of(groups):
+    return [group[0].video for group in groups]
+
+
+def _check_features(loader, videos, bad):
+    """Are there features of all `videos`, and those of the first and the last readable? A second at most."""
+    missing = loader.store.missing([video.name for video in videos])
+    if missing:
+        bad.check_share(loader.stream, len(missing), len(videos), InputError(
+            '%s (%d of %d videos lack theirs)' % (loader.store.absent(missing[0]), len(missing), len(videos))))
+    for video in (videos[0], videos[-1]):
+        bad.read(loader.stream, video.name,
+                 lambda: loader.store.read(video.name, video.clips if loader.by_clip else None))
 
 
 def _reasons(unusable):
@@ -219,22 +270,37 @@ def _reasons(unusable):
 
 
 class Loader(NamedTuple):
-    """How a sample is read: (sample, draws) → arrays of these types and shapes."""
+    """How a stream's sample is read: (sample, draws) → arrays of these types and shapes."""
 
+    stream: str    # its name, for messages
+    store: FeatureStore
+    by_clip: bool  # whether the store has a row per clip
     read: Callable
     types: tuple
     shapes: tuple
 
 
-def _samples(indices, order, loader, failures, workers):
-    """Dataset of indices → dataset of the samples order[index], read by several threads, in order."""
+def _samples(indices, order, loader, bad, workers):
+    """Dataset of indices → dataset of the samples order[index], read by several threads, in order.
+
+    Arrays of a sample that cannot be read, and that no other can stand in for, are -1.
+    """
+    def arrays_at(index):
+        for _ in range(MOST_TRIES):
+            sample, draws = order[index]
+            video = sample.video if isinstance(sample, ClipSample) else sample
+            arrays = bad.read(loader.stream, video.name, lambda: loader.read(sample, draws))
+            if arrays is not None:
+                return arrays
+            index = order.instead(index)
+            if index is None:
+                return [np.full(shape, -1) for shape in loader.shapes]
+        bad.failures.append(InputError('%s: none of %d samples can be read' % (loader.stream, MOST_TRIES)))
+        raise bad.failures[-1]
+
     def read(index):
-        try:
-            arrays = loader.read(*order[index])
-        except InputError as error:
-            failures.append(error)
-            raise
-        return tuple(np.asarray(array, kind.as_numpy_dtype) for array, kind in zip(arrays, loader.types))
+        return tuple(np.asarray(array, kind.as_numpy_dtype)
+                     for array, kind in zip(arrays_at(index), loader.types))
 
     def in_graph(index):
         tensors = tf.numpy_function(read, [index], loader.types)
@@ -267,7 +333,7 @@ def _load_untrimmed(config):
         segments[:len(usable)] = usable
         return _read_untrimmed(store, video, config), segments, video.label
 
-    return Loader(read, (tf.float32, tf.float32, tf.int32),
+    return Loader('untrimmed', store, False, read, (tf.float32, tf.float32, tf.int32),
                   ((model.untrimmed_steps, model.feature_width), (data.max_segments, 2), ()))
 
 
@@ -278,7 +344,8 @@ def _load_foreground(config):
     def read(sample, _):
         return _read_cut(store, sample, model.untrimmed_steps, config), sample.video.label
 
-    return Loader(read, (tf.float32, tf.int32), ((model.untrimmed_steps, model.feature_width), ()))
+    return Loader('foreground', store, True, read, (tf.float32, tf.int32),
+                  ((model.untrimmed_steps, model.feature_width), ()))
 
 
 def _load_moment(config):
@@ -290,7 +357,7 @@ def _load_moment(config):
                            zip(draws, (data.moment_ratios, data.moment_positions))]
         return _read_cut(store, sample, model.moment_steps, config), sample.video.label, ratio, position
 
-    return Loader(read, (tf.float32, tf.int32, tf.int32, tf.int32),
+    return Loader('moment', store, True, read, (tf.float32, tf.int32, tf.int32, tf.int32),
                   ((model.moment_steps, model.feature_width), (), (), ()))
 
 
@@ -301,7 +368,7 @@ def _load_validation(config):
     def read(video, index):
         return index, _read_untrimmed(store, video, config), video.seconds
 
-    return Loader(read, (tf.int32, tf.float32, tf.float32),
+    return Loader('validation', store, False, read, (tf.int32, tf.float32, tf.float32),
                   ((), (model.untrimmed_steps, model.feature_width), ()))
 
 

@@ -3,7 +3,13 @@ import sys
 
 
 class InputError(ValueError):
-    """A file, row, key or setting cannot be used; the message is one line: what, found, expected, remedy."""
+    """A file, row, key or setting cannot be used; the message is one line: what, found, expected, remedy.
+
+    What of it cannot be printed, such as a line end in a video's name, stands there as an escape.
+    """
+
+    def __init__(self, message):
+        super().__init__(''.join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message))
 
 
 def one_line(error):

@@ -3,6 +3,7 @@
 Legend (config.py): C feature width.
 """
 import contextlib
+import io
 import os
 import threading
 import zipfile
@@ -14,8 +15,15 @@ import simdjson
 from scipy import sparse
 
 from errors import InputError, one_line
+from files import size_of
+from tables import check_id
 
-CSV_BLOCK = 1 << 18  # bytes parsed at a time, that they stay in the processor's cache
+PICKLES = ('.pkl', '.pickle', '.pt', '.pth', '.joblib')
+MOST_ROWS = 1 << 17     # of a video: a row per 8 frames for 9 hours
+MOST_HEADER = 10000     # bytes of an npy file's header, as numpy has it
+MOST_LINE = 1 << 22     # bytes of a CSV's header row
+MOST_CHUNK = 64 << 20   # bytes of an HDF5 chunk that is larger than its dataset
+CSV_BLOCK = 1 << 18     # bytes parsed at a time, that they stay in the processor's cache
 FORMS = ('.npy', '.npz', '.csv')  # of a video's file, the fastest first
 
 
@@ -56,7 +64,11 @@ def interpolate(clips, steps, seconds, frames, clip_frames=8):
 # Features
 
 class FeatureStore:
-    """Features by video: a folder of VIDEO.npy / .npz / .csv, or an HDF5 file with a dataset VIDEO."""
+    """Features by video: a folder of VIDEO.npy / .npz / .csv, or an HDF5 file with a dataset VIDEO.
+
+    No content is trusted: form and size are checked as a file declares them, before its numbers are read; no
+    pickle is loaded; an id names nothing outside the folder or the file.
+    """
 
     def __init__(self, path, width, forms=FORMS):
         """`path` of the folder or the file; `width` columns expected.
@@ -74,25 +86,25 @@ class FeatureStore:
         """Is the folder or the file there?"""
         return os.path.exists(self.path)
 
+    def missing(self, videos):
+        """Those of `videos` that have no features here: one look at the folder, however many there are."""
+        if not os.path.isdir(self.path):
+            there = set(self._open_hdf5())
+            return [video for video in videos if video not in there]
+        there = set(os.listdir(self.path))
+        return [video for video in videos if not any(video + form in there for form in self._forms)]
+
     def read(self, video, rows=None):
         """Features of `video`, float32 [n, width].
 
         Raises InputError where there are none, they are not a table of that width, not `rows` rows, or where
         a number is not finite: it would spread to every weight.
         """
-        source, values = self._hdf5(video) if os.path.isfile(self.path) else self._from_folder(video)
-        if values.ndim != 2 or values.dtype.kind not in 'fiu':
-            raise InputError('%s: found an array of shape %s and type %s, expected rows of %d numbers'
-                             % (source, values.shape, values.dtype, self.width))
-        if values.shape[1] != self.width:
-            raise InputError('%s: found %d columns, expected %d (--feature_width)'
-                             % (source, values.shape[1], self.width))
-        if len(values) == 0:
-            raise InputError('%s: found no rows; extract the features again' % source)
-        if rows is not None and len(values) != rows:
-            raise InputError('%s: found %d rows, expected %d, a row per clip: feature_frame of the '
-                             'annotation must be the rows times the frames of a clip'
-                             % (source, len(values), rows))
+        try:
+            check_id(video)
+        except InputError as error:
+            raise InputError('%s: %s' % (self.path, error)) from None
+        source, values = self._from_folder(video, rows) if os.path.isdir(self.path) else self._hdf5(video, rows)
         with np.errstate(over='ignore'):  # a float64 beyond float32 becomes infinite
             values = np.asarray(values, np.float32)
         if not np.isfinite(values).all():
@@ -101,50 +113,159 @@ class FeatureStore:
                              'extract the features again' % (source, values[row, column], row, column))
         return values
 
-    def _hdf5(self, video):
-        source = '%s: dataset %s' % (self.path, video)
+    def _check_form(self, source, shape, kind, rows):
+        """Raise InputError where an array of this shape and dtype is not what is expected at `source`."""
+        if kind.hasobject:
+            raise InputError('%s: found Python objects of shape %s, expected rows of %d numbers; loading '
+                             'them can run any code, so they are never loaded. If you trust them, load them where '
+                             'that does no harm and np.save() their numbers as float32'
+                             % (source, shape, self.width))
+        if shape is None or len(shape) != 2 or kind.kind not in 'fiu':
+            raise InputError('%s: found an array of shape %s and type %s, expected rows of %d numbers'
+                             % (source, shape, kind, self.width))
+        if shape[1] != self.width:
+            raise InputError('%s: found %d columns, expected %d (--feature_width)'
+                             % (source, shape[1], self.width))
+        if shape[0] <= 0:
+            raise InputError('%s: found no rows; extract the features again' % source)
+        if rows is not None and shape[0] != rows:
+            raise InputError('%s: found %d rows, expected %d, a row per clip: feature_frame of the '
+                             'annotation must be the rows times the frames of a clip'
+                             % (source, shape[0], rows))
+        if shape[0] > MOST_ROWS:
+            raise InputError('%s: found %d rows, expected %d at most; is this one video?'
+                             % (source, shape[0], MOST_ROWS))
+
+    def _open_hdf5(self):
         with self._lock:
             if self._file is None:
+                size_of(self.path)
                 try:
                     self._file = h5py.File(self.path, 'r')
                 except OSError as error:
                     raise InputError('%s: not an HDF5 file (%s)' % (self.path, one_line(error))) from None
+        return self._file
+
+    def _hdf5(self, video, rows):
+        source, file = '%s: dataset %s' % (self.path, video), self._open_hdf5()
         try:
-            dataset = self._file.get(video)
-            if isinstance(dataset, h5py.Dataset):
-                return source, np.asarray(dataset[()])
+            if isinstance(file.get(video, getlink=True), (h5py.SoftLink, h5py.ExternalLink)):
+                raise InputError('%s: found a link, which may lead to another file, expected a dataset; copy '
+                                 'it there (h5copy)' % source)
+            dataset = file.get(video)
+            if not isinstance(dataset, h5py.Dataset):
+                raise self.absent(video)
+            if dataset.is_virtual or dataset.external:
+                raise InputError('%s: found numbers that lie in other files, expected them in this one; copy '
+                                 'them there' % source)
+            self._check_form(source, dataset.shape, dataset.dtype, rows)
+            chunk = int(np.prod(dataset.chunks or (0,), dtype=float)) * dataset.dtype.itemsize
+            if chunk > max(dataset.size * dataset.dtype.itemsize, MOST_CHUNK):
+                raise InputError('%s: found chunks of %d bytes, more than its numbers take; write it again '
+                                 'with chunks no larger than the dataset' % (source, chunk))
+            return source, np.asarray(dataset[()])
+        except InputError:
+            raise
         except Exception as error:  # h5py tells a damaged file by several types of error
             raise InputError('%s: cannot be read (%s)' % (source, one_line(error))) from None
-        raise InputError('%s: has no dataset %s' % (self.path, video))
 
-    def _from_folder(self, video):
+    def _from_folder(self, video, rows):
         for form in self._forms:
             path = os.path.join(self.path, video + form)
+            if os.path.lexists(path):
+                most = 32 * (rows or MOST_ROWS) * self.width + (1 << 20)  # characters, were it a CSV
+                if size_of(path) > most:
+                    raise InputError('%s: found a file of more than %d bytes, which %d rows of %d numbers do not '
+                                     'take; is this one video?' % (path, most, rows or MOST_ROWS, self.width))
+                return path, READERS[form](path, lambda shape, kind: self._check_form(path, shape, kind, rows))
+        raise self.absent(video)
+
+    def absent(self, video):
+        """The InputError that says where the features of `video` were looked for."""
+        if not os.path.isdir(self.path):
+            return InputError('%s: has no dataset %s' % (self.path, video))
+        for end in PICKLES:
+            path = os.path.join(self.path, video + end)
             if os.path.exists(path):
-                return path, _READERS[form](path)
-        raise InputError('%s: no features of video %s (looked for %s)'
-                         % (self.path, video, ', '.join(video + form for form in self._forms)))
+                return InputError('%s: found a pickle, expected %s; loading it can run any code, so it is never '
+                                  'loaded. If you trust it, load it where that does no harm and np.save() its '
+                                  'numbers as %s.npy' % (path, ', '.join(video + form for form in self._forms), video))
+        return InputError('%s: no features of video %s (looked for %s)'
+                          % (self.path, video, ', '.join(video + form for form in self._forms)))
 
 
-def _read_npy(path):
-    try:
-        with open(path, 'rb') as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
-    except Exception as error:  # a damaged header raises what its text provokes
-        raise InputError('%s: not a numpy array (%s)' % (path, one_line(error))) from None
+def _read_npy(path, check):
+    with _told(path, 'not a numpy array'), open(path, 'rb') as file:
+        return _read_array(file, os.fstat(file.fileno()).st_size, check)
 
 
-def _read_npz(path):
+def _read_npz(path, check):
     # zipfile, for numpy 1's reader prints a traceback of its own where the file is cut short
+    with _told(path, 'not a readable npz file'), zipfile.ZipFile(path) as arrays:
+        entries = arrays.infolist()
+        if len(entries) != 1:
+            raise InputError('%s: found %d arrays, expected one' % (path, len(entries)))
+        if entries[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError('it is compressed otherwise than numpy does')
+        with arrays.open(entries[0]) as file:
+            return _read_array(file, entries[0].file_size, check)
+
+
+def _read_features_csv(path, check):
+    _check_csv_header(path)
+    values = _read_csv(path)
+    check(values.shape, values.dtype)
+    return values
+
+
+READERS = {'.npy': _read_npy, '.npz': _read_npz, '.csv': _read_features_csv}
+
+
+@contextlib.contextmanager
+def _told(path, fault):
+    """InputErrors pass; whatever else a damaged file provokes becomes one that says `fault`."""
     try:
-        with zipfile.ZipFile(path) as arrays:
-            names = arrays.namelist()
-            if len(names) == 1:
-                with arrays.open(names[0]) as file:
-                    return np.lib.format.read_array(file, allow_pickle=False)
-    except Exception as error:  # zipfile, zlib and numpy each have errors of their own
-        raise InputError('%s: not a readable npz file (%s)' % (path, one_line(error))) from None
-    raise InputError('%s: found %d arrays, expected one' % (path, len(names)))
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # of zipfile, zlib, numpy, and of evaluating a header
+        raise InputError('%s: %s (%s); extract the features again' % (path, fault, one_line(error))) from None
+
+
+def _read_array(file, size, check):
+    """Array of an open npy file of `size` bytes; check(shape, dtype) is called before its numbers are read."""
+    head = io.BytesIO(file.read(MOST_HEADER))
+    version = np.lib.format.read_magic(head)
+    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in headers:
+        raise ValueError('version %d.%d of the format' % version)
+    shape, is_fortran, kind = headers[version](head)
+    check(shape, kind)
+    expected, found = shape[0] * shape[1] * kind.itemsize, size - head.tell()
+    if found != expected:
+        raise ValueError('found %d bytes of numbers, expected %d: cut short, or not one array' % (found, expected))
+    file.seek(head.tell())
+    values = np.empty(shape[0] * shape[1], kind)
+    filled = file.readinto(values.view(np.uint8))
+    if filled != expected or file.read(1):  # the last read has a zip file check its sum
+        raise ValueError('found %d bytes of numbers, expected %d' % (filled, expected))
+    return values.reshape(shape, order='F' if is_fortran else 'C')
+
+
+def _check_csv_header(path):
+    """Raise InputError where the first row is numbers: it would be taken for names, and lost.
+
+    pandas' own column names are numbers too: from 0 on, and others' from 1 on.
+    """
+    with _told(path, 'not a CSV file'), open(path, 'rb') as file:
+        cells = file.readline(MOST_LINE).lstrip(b'\xef\xbb\xbf').rstrip(b'\r\n').split(b',')
+    try:
+        numbers = [float(cell.strip(b' "')) for cell in cells]
+    except ValueError:
+        return
+    if not any(numbers == list(range(first, first + len(numbers))) for first in (0, 1)):
+        raise InputError('%s: row 1: found numbers (%s, …), expected a header row, then rows of numbers; add a row '
+                         'of column names above' % (path, cells[0].decode()))
 
 
 def _read_csv(path):
@@ -190,6 +311,3 @@ def _bad_csv_cell(path):
         numbers = cells.apply(pd.to_numeric, errors='coerce').to_numpy(float)
         row, column = np.argwhere(~np.isfinite(numbers))[0]
         return 'row %d, column %d: found %r' % (row + 2, column + 1, cells.iat[row, column])
-
-
-_READERS = {'.npy': _read_npy, '.npz': _read_npz, '.csv': _read_csv}

@@ -2,6 +2,7 @@
 
     python prepare_data.py fetch         the authors' annotation and class names, verified
     python prepare_data.py annotation    annotation and class names -> ground-truth JSON, and a report
+    python prepare_data.py check         every defect of a data root, before a run
     python prepare_data.py features      features in any form -> npy files or one HDF5 file, fast to read
 
 An annotation is a text file, a segment a row, tab-separated: video, start and end in seconds, class index.
@@ -20,6 +21,8 @@ from typing import List, NamedTuple, Tuple
 import numpy as np
 from tqdm import tqdm
 
+import check_data
+import config as settings
 from config import DataConfig, ModelConfig
 from convert_features import Conversion, Rescaling, convert_to_hdf5, convert_to_npy
 from errors import InputError, exit_status
@@ -248,6 +251,23 @@ def features_command(args):
                          % (len(failures), min(SHOWN, len(failures))))
 
 
+# Checking
+
+def check_command(args):
+    """Lists every defect of the data; InputError where there is one."""
+    if args.sample is not None and args.sample < 1:
+        raise InputError('--sample %d: expected more than 0' % args.sample)
+    config = settings.from_arguments(args, {})
+    defects, summary = check_data.check(config, None if args.full else args.sample or check_data.SAMPLE)
+    print('\n'.join(summary))
+    if defects.counts:
+        print(defects)
+        raise InputError('%s: found %d defects of %d kinds, listed above; mend them, or leave such data out with '
+                         '--bad_data skip' % (args.data_root or config.data.data_root,
+                                              sum(defects.counts.values()), len(defects.counts)))
+    print('no defects found')
+
+
 # Command line
 
 def build_parser():
@@ -287,6 +307,16 @@ def build_parser():
     features.add_argument('--rows', type=int, help='interpolate every video to this many rows, such as 512')
     features.add_argument('--annotation', help='annotation JSON with the durations, for --rows')
     features.add_argument('--workers', type=int, default=0, help='processes (default 0: one a core)')
+
+    checking = subcommands.add_parser('check', help='list every defect of the data',
+                                      description='List every defect of the data that a run would read.',
+                                      formatter_class=argparse.RawTextHelpFormatter)
+    settings.add_flags(checking, {})
+    amount = checking.add_mutually_exclusive_group()
+    amount.add_argument('--sample', type=int, metavar='INT', help='videos of each folder or HDF5 file whose features '
+                        'are read (default %d)' % check_data.SAMPLE)
+    amount.add_argument('--full', action='store_true', help='read the features of all videos')
+    checking.set_defaults(run=check_command)
     return parser
 
 

@@ -3,9 +3,11 @@ import json
 import os
 import re
 
+import numpy as np
+
 import config as settings
-from errors import InputError
-from files import written_whole
+from errors import InputError, one_line
+from files import read_json, written_whole
 from tensorflow_setup import tf
 
 PREFIX = 'aher_adv_model_checkpoint-step_'
@@ -37,9 +39,10 @@ def restore(session, prefix, variables):
     Raises InputError where it cannot be read, or lacks one of them or has it in another shape.
     """
     try:
-        found = tf.train.NewCheckpointReader(prefix).get_variable_to_shape_map()
-    except (tf.errors.OpError, ValueError) as error:
-        raise InputError('%s: no readable snapshot (%s)' % (prefix, str(error).splitlines()[0])) from None
+        reader = tf.train.NewCheckpointReader(prefix)
+        found, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise InputError('%s: no readable snapshot (%s)' % (prefix, one_line(error))) from None
     for variable in variables:
         name, expected = variable.op.name, variable.shape.as_list()
         if name not in found:
@@ -47,20 +50,31 @@ def restore(session, prefix, variables):
         if found[name] != expected:
             raise InputError('%s: variable %s has shape %s, expected %s; was it trained with other settings?'
                              % (prefix, name, found[name], expected))
+        if types[name] != variable.dtype.base_dtype:
+            raise InputError('%s: variable %s holds %s, expected %s' % (
+                prefix, name, types[name].name, variable.dtype.base_dtype.name))
     try:
         tf.train.Saver(variables).restore(session, prefix)
     except tf.errors.OpError as error:
-        raise InputError('%s: unreadable (%s)' % (prefix, error.message.splitlines()[0])) from None
+        raise InputError('%s: unreadable (%s)' % (prefix, one_line(error.message))) from None
+    for variable in variables:
+        if not np.isfinite(session.run(variable)).all():
+            raise InputError('%s: variable %s holds numbers that are not finite: its training diverged; take an '
+                             'earlier snapshot' % (prefix, variable.op.name))
 
 
 def check_settings(prefix, config):
     """Raise InputError where the settings saved with the snapshot describe another network than `config`."""
-    if not os.path.exists(prefix + '.json'):
+    path_of_settings = prefix + '.json'
+    if not os.path.exists(path_of_settings):
         return  # a snapshot of the authors'
-    with open(prefix + '.json') as text:
-        trained = json.load(text)['model']
+    saved = read_json(path_of_settings)
+    trained = saved.get('model') if isinstance(saved, dict) else None
+    if not isinstance(trained, dict):
+        raise InputError('%s: found no settings "model", expected those of a training run; move the file away '
+                         'if it is none' % path_of_settings)
     mine = json.loads(settings.to_json(config))['model']
     different = ['%s %s (this run: %s)' % (name, trained[name], mine[name])
                  for name in mine if name in trained and trained[name] != mine[name]]
     if different:
-        raise InputError('%s.json: trained with %s; give the same flags' % (prefix, ', '.join(different)))
+        raise InputError('%s: trained with %s; give the same flags' % (path_of_settings, ', '.join(different)))

@@ -2,16 +2,26 @@
 
 An annotation is a text file, a segment a row, tab-separated: video, start and end in seconds, class index.
 Class names stand one a line; the line number, from 0, is the class index.
+
+Each reader hands the InputError of a faulty row or entry to `report` and leaves that row out; by default it is
+raised. What makes all of a file unusable is always raised.
 """
-import contextlib
-import json
+import collections
+import io
 import math
+import ntpath
+import re
+import reprlib
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from errors import InputError, one_line
+from files import read_json, read_text
+
+DEVICES = {'CON', 'PRN', 'AUX', 'NUL'} | {'%s%d' % (port, n) for port in ('COM', 'LPT') for n in range(1, 10)}
+MOMENT, FOREVER = 1e-3, 1e9  # seconds, and frames: no video is shorter, or as long
 
 
 class Video(NamedTuple):
@@ -23,6 +33,7 @@ class Video(NamedTuple):
     frames: int           # duration
     clips: int            # rows of its clip features
     segments: np.ndarray  # [segments, 2], usable ones only
+    first_usable: bool    # whether the annotation's first segment is among them
 
 
 class Segment(NamedTuple):
@@ -34,9 +45,28 @@ class Segment(NamedTuple):
     label: int    # class index
 
 
+def stop(error):
+    """What readers do with a faulty row by default: raise its InputError."""
+    raise error
+
+
+def check_id(video):
+    """Raise InputError where an id cannot name a video: it would leave its folder, or its line.
+
+    Ids become file names and HDF5 names on any system. Spaces and letters of any language may be in them.
+    """
+    if not video.strip() or video in ('.', '..') or '/' in video or '\\' in video or not video.isprintable():
+        fault = 'expected a name without slashes, line ends and signs that cannot be printed'
+    elif video.split('.')[0].rstrip().upper() in DEVICES or ntpath.splitdrive(video)[0]:
+        fault = 'which names a device or a drive on Windows'
+    else:
+        return
+    raise InputError('found the video id %s, %s; rename the video' % (ascii(video), fault))
+
+
 # Class names and annotation text
 
-def read_class_names(path):
+def read_class_names(path, report=stop):
     """Class names of a file, in the order of their indices.
 
     Raises InputError where the file cannot be read, or a line is empty or repeats a name: either would give
@@ -47,18 +77,18 @@ def read_class_names(path):
     for number, line in enumerate(lines, start=1):
         name = line.strip()
         if not name:
-            raise InputError('%s, line %d: found an empty line, expected a class name: the line number is '
-                             'the class index; fill it in' % (path, number))
-        if name in first_line:
-            raise InputError('%s, line %d: found %s, which is line %d already, expected a name of its own; '
-                             'correct one of the two' % (path, number, name, first_line[name]))
-        first_line[name] = number
+            report(InputError('%s, line %d: found an empty line, expected a class name: the line number is '
+                              'the class index; fill it in' % (path, number)))
+        elif name in first_line:
+            report(InputError('%s, line %d: found %s, which is line %d already, expected a name of its own; '
+                              'correct one of the two' % (path, number, name, first_line[name])))
+        first_line.setdefault(name, number)
     if not lines:
         raise InputError('%s: found no class names, expected one a line' % path)
     return list(first_line)
 
 
-def read_annotation(path, classes):
+def read_annotation(path, classes, report=stop):
     """Segments of an annotation, in the file's order.
 
     Args:
@@ -67,28 +97,34 @@ def read_annotation(path, classes):
     Raises:
       InputError: the file cannot be read, has no row, or a malformed one.
     """
-    segments = []
-    for number, line in enumerate(_read_lines(path), start=1):
+    segments, lines = [], _read_lines(path)
+    for number, line in enumerate(lines, start=1):
         try:
             segments.append(_parse_row(line, classes))
         except InputError as error:
-            raise InputError('%s, row %d: %s' % (path, number, error)) from None
-    if not segments:
+            report(InputError('%s, row %d: %s' % (path, number, error)))
+    if not lines:
         raise InputError('%s: found no row, expected video, start, end and class index, tab-separated' % path)
     return segments
 
 
 def _read_lines(path):
-    """Lines of a UTF-8 text, without line ends, byte-order mark and what is empty at the end."""
-    try:
-        with open(path, encoding='utf-8-sig') as text:
-            content = text.read().rstrip()
-    except OSError as error:
-        raise InputError('%s: %s' % (path, error.strerror)) from None
-    except UnicodeDecodeError as error:
-        raise InputError('%s: found bytes that are not UTF-8 text (%s), expected a text file'
-                         % (path, error)) from None
+    """Lines of a text, without what is empty at the end."""
+    content = read_text(path).rstrip()
     return content.split('\n') if content else []
+
+
+def _whole(text):
+    """The whole number that `text` is; int() also takes 1_000, other scripts' digits and any length."""
+    if not re.match(r'[+-]?[0-9]{1,9}$', text):
+        raise ValueError(text)
+    return int(text)
+
+
+def _seconds(text):
+    if '_' in text or len(text) > 99:  # float() takes 1_000
+        raise ValueError(text)
+    return float(text)
 
 
 def _parse_row(line, classes):
@@ -98,7 +134,7 @@ def _parse_row(line, classes):
         raise InputError('found %r, expected four columns, tab-separated: video, start, end, class index; '
                          'correct the row' % line)
     try:
-        start, end, label = float(fields[1]), float(fields[2]), int(fields[3])
+        start, end, label = _seconds(fields[1]), _seconds(fields[2]), _whole(fields[3].strip())
     except ValueError:
         raise InputError('found %r, expected start and end as numbers and the class index as a whole number; '
                          'correct the row' % line) from None
@@ -108,107 +144,138 @@ def _parse_row(line, classes):
     if not 0 <= label < classes:
         raise InputError('found class index %d, expected 0 to %d, for there are %d class names; give those '
                          'of this annotation with --categories' % (label, classes - 1, classes))
+    check_id(fields[0].strip())
     return Segment(fields[0].strip(), start, end, label)
 
 
 # Info table, label table, annotation JSON
 
-@contextlib.contextmanager
-def _open_table(path):
-    try:
-        with open(path, encoding='utf-8-sig') as lines:
-            yield lines
-    except OSError as error:
-        raise InputError('%s: %s' % (path, error.strerror)) from None
-    except UnicodeDecodeError as error:
-        raise InputError('%s: not UTF-8 text (%s)' % (path, error)) from None
+def read_info(path, subset, report=stop):
+    """Names of the videos of `subset`, in the order of the info table.
 
-
-def read_info(path, subset):
-    """Names of the videos of `subset`, in the order of the info table."""
-    with _open_table(path) as lines:
-        try:
-            table = pd.read_csv(lines, dtype=str, index_col=False)  # False: a row may end with a comma
-        except ValueError as error:
-            raise InputError('%s: not a CSV table (%s)' % (path, one_line(error))) from None
+    A video's later rows are left out; where one puts it into another subset, that is a fault: it would be
+    tested on what it was trained with.
+    """
+    try:  # index_col False: a row may end with a comma
+        table = pd.read_csv(io.StringIO(read_text(path)), dtype=str, index_col=False, keep_default_na=False,
+                            skip_blank_lines=False)
+    except (ValueError, OverflowError) as error:
+        raise InputError('%s: not a CSV table (%s)' % (path, one_line(error))) from None
     missing = {'video', 'subset'} - set(table.columns)
     if missing:
-        raise InputError('%s: no column %s in the header row' % (path, ', '.join(sorted(missing))))
-    names = table.video[table.subset == subset].drop_duplicates().tolist()
+        raise InputError('%s: no column %s in the header row, expected video and subset among names separated '
+                         'by commas' % (path, ', '.join(sorted(missing))))
+    videos, subsets = table.video.fillna('').tolist(), table.subset.fillna('').tolist()
+    subset_of, faulty = collections.OrderedDict(), set()
+    for number, (video, found) in enumerate(zip(videos, subsets), start=2):
+        if not video and not found:
+            continue  # an empty line
+        try:
+            check_id(video)
+            if subset_of.setdefault(video, found) != found:
+                faulty.add(video)
+                raise InputError('found video %s in subset %s, which an earlier row puts into %s; remove one'
+                                 % (video, found, subset_of[video]))
+        except InputError as error:
+            report(InputError('%s, row %d: %s' % (path, number, error)))
+    names = [video for video, found in subset_of.items() if found == subset and video not in faulty]
     if not names:
         raise InputError('%s: no video of subset %s (found %s)'
-                         % (path, subset, ', '.join(sorted(set(table.subset.dropna()))) or 'none'))
+                         % (path, subset, ', '.join(sorted(set(subsets) - {''})) or 'none'))
     return names
 
 
-def read_labels(path, classes):
+def read_labels(path, classes, report=stop):
     """{video: class index} of a label table; a video's first row counts."""
     labels = {}
-    with _open_table(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            fields = line.split()
-            if not fields:
-                continue
-            try:
-                label = int(fields[2])
-            except (IndexError, ValueError):
-                raise InputError('%s, row %d: found %r, expected: video, a number, class index, separated by '
-                                 'spaces' % (path, number, line.rstrip())) from None
-            if not 0 <= label < classes:
-                raise InputError('%s, row %d: class %d of video %s is not in 0…%d'
-                                 % (path, number, label, fields[0], classes - 1))
-            labels.setdefault(fields[0], label)
+    for number, line in enumerate(read_text(path).split('\n'), start=1):
+        fields = line.split()
+        if not fields:
+            continue
+        try:
+            label = _whole(fields[2])
+        except (IndexError, ValueError):
+            report(InputError('%s, row %d: found %r, expected: video, a number, class index, separated by '
+                              'spaces' % (path, number, line.rstrip()[:99])))
+            continue
+        if not 0 <= label < classes:
+            report(InputError('%s, row %d: class %d of video %s is not in 0…%d'
+                              % (path, number, label, fields[0], classes - 1)))
+            continue
+        labels.setdefault(fields[0], label)
     return labels
 
 
-def _read_annotation(path):
-    with _open_table(path) as text:
-        try:
-            entries = json.load(text)
-        except ValueError as error:
-            raise InputError('%s: not JSON (%s)' % (path, error)) from None
+def read_entries(path, pairs_hook=None):
+    """The annotation JSON {video: {…}}, its entries as they stand there; `read_videos` checks them."""
+    entries = read_json(path, pairs_hook)
     if not isinstance(entries, dict):
         raise InputError('%s: expected an object {video: {…}}' % path)
     return entries
 
 
-def read_videos(names, annotation, labels, clip_frames, unusable):
+def read_videos(names, annotation, labels, clip_frames, unusable, report=stop):
     """The annotation's entries of `names` → list of Video; counts unusable segments by reason."""
-    entries, videos = _read_annotation(annotation), []
+    entries, videos = read_entries(annotation), []
     for name in names:
-        if name not in entries:
-            raise InputError('%s: no entry of video %s, which the info table names' % (annotation, name))
         try:
-            entry = entries[name]
-            seconds, frames = float(entry['duration_second']), int(entry['duration_frame'])
-            feature_frame = int(entry['feature_frame'])
-            segments = [annotated['segment'] for annotated in entry.get('annotations', [])]
-            edges = np.array([(float(start), float(end)) for start, end in segments]).reshape(-1, 2)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InputError('%s: video %s: %s %s; expected numbers duration_second, duration_frame, '
-                             'feature_frame, and annotations [{segment: [start_s, end_s]}]'
-                             % (annotation, name, type(error).__name__, error)) from None
-        if not (0 < seconds < math.inf and frames > 0 and feature_frame >= clip_frames):
-            raise InputError('%s: video %s: found %g seconds, %d frames, %d feature frames; expected a clip '
-                             'at least' % (annotation, name, seconds, frames, feature_frame))
-        fractions = np.clip(edges / (feature_frame / frames * seconds), 0, 1)
-        no_length = ~(edges[:, 1] > edges[:, 0])
-        outside = ~no_length & ~(fractions[:, 1] > fractions[:, 0])
-        unusable['without length'] += int(no_length.sum())
-        unusable['outside their video'] += int(outside.sum())
-        videos.append(Video(name, labels.get(name, -1), seconds, frames, feature_frame // clip_frames,
-                            fractions[~no_length & ~outside]))
+            if name not in entries:
+                raise InputError('no entry of video %s, which the info table names' % name)
+            videos.append(_video(name, entries[name], labels.get(name, -1), clip_frames, unusable))
+        except InputError as error:
+            report(InputError('%s: %s' % (annotation, error)))
     return videos
+
+
+def _video(name, entry, label, clip_frames, unusable):
+    """Video of an entry; the InputError's message lacks the file, which the caller knows."""
+    try:
+        seconds, frames, feature_frame = [
+            _number(entry[key]) for key in ('duration_second', 'duration_frame', 'feature_frame')]
+        frames, feature_frame = int(frames), int(feature_frame)
+        edges = [_edges(annotated) for annotated in entry.get('annotations', [])]
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError('video %s: %s %s; expected numbers duration_second, duration_frame, '
+                         'feature_frame, and annotations [{segment: [start_s, end_s]}]'
+                         % (name, type(error).__name__, error)) from None
+    if not (MOMENT <= seconds < FOREVER and 0 < frames < FOREVER and clip_frames <= feature_frame < FOREVER):
+        raise InputError('video %s: found %g seconds, %d frames, %d feature frames; expected a clip at least, '
+                         'and less than %g of each' % (name, seconds, frames, feature_frame, FOREVER))
+    length, usable, first_usable = feature_frame / frames * seconds, [], False
+    for number, (start, end) in enumerate(edges):
+        first, last = [min(max(edge / length, 0), 1) for edge in (start, end)]
+        if not start < end:
+            unusable['without length'] += 1
+        elif not first < last:
+            unusable['outside their video'] += 1
+        else:
+            usable.append((first, last))
+            first_usable |= number == 0
+    return Video(name, label, seconds, frames, feature_frame // clip_frames,
+                 np.array(usable, float).reshape(-1, 2), first_usable)
+
+
+def _number(value):
+    if type(value) not in (int, float):  # a bool is an int to isinstance
+        raise TypeError('found %s' % reprlib.repr(value))
+    return float(value)
+
+
+def _edges(annotated):
+    start, end = map(_number, annotated['segment'])
+    if not math.isfinite(start + end):
+        raise ValueError('found a segment from %s to %s' % (start, end))
+    return start, end
 
 
 def read_durations(path):
     """{video: (seconds, frames)} of an annotation JSON, of the entries that have them."""
-    entries, found = _read_annotation(path), {}
-    for video, entry in entries.items():
+    found = {}
+    for video, entry in read_entries(path).items():
         try:
-            seconds, frames = float(entry['duration_second']), int(entry['duration_frame'])
+            seconds, frames = _number(entry['duration_second']), int(_number(entry['duration_frame']))
         except (KeyError, TypeError, ValueError, OverflowError):
             continue
-        if 0 < seconds < math.inf and frames > 0:
+        if MOMENT <= seconds < FOREVER and 0 < frames < FOREVER:
             found[video] = seconds, frames
     return found

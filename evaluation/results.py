@@ -22,7 +22,7 @@ from typing import List, NamedTuple, Optional
 import numpy as np
 
 from errors import InputError
-from files import written_whole
+from files import read_json, written_whole
 
 TIOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)  # ActivityNet's ten
 POLICIES = ('authors', 'official')            # for results of unknown videos
@@ -114,7 +114,7 @@ def positions_in(names, known):
 def _load(source, what, key):
     """(name for messages, the object under `key`) of a path or of loaded JSON."""
     if isinstance(source, (str, os.PathLike)):
-        name, content = str(source), _load_json(source, what)
+        name, content = str(source), read_json(str(source))
     else:
         name, content = '%s in memory' % what, source
     if not isinstance(content, dict) or not isinstance(content.get(key), dict):
@@ -124,14 +124,17 @@ def _load(source, what, key):
     return name, content[key]
 
 
-def _load_json(path, what):
-    try:
-        with open(path, encoding='utf-8-sig') as file:
-            return json.load(file)
-    except OSError as error:
-        raise InputError('%s: cannot read the %s: %s' % (path, what, error.strerror)) from None
-    except (ValueError, RecursionError) as error:
-        raise InputError('%s: the %s is not valid JSON: %s' % (path, what, error)) from None
+def ground_truth_faults(path):
+    """Each fault of a ground-truth file's entries as an InputError; that of an unreadable file is raised."""
+    name, database = _load(path, 'ground truth', 'database')
+    for video, entry in database.items():
+        try:
+            _check_videos(name, {video: entry})
+        except InputError as error:
+            yield error
+        else:
+            yield from _faults('%s: database[%%s]["annotations"]' % name, [video], [entry.get('annotations')],
+                               ('segment', 'label'))
 
 
 def _check_videos(name, database):
@@ -166,24 +169,24 @@ def _flatten(place, videos, entry_lists, fields):
     except (KeyError, IndexError, TypeError, ValueError, OverflowError):
         well_formed = False
     if not well_formed:
-        raise _first_fault(place, videos, entry_lists, fields)
+        raise next(_faults(place, videos, entry_lists, fields))
     entries_of = np.fromiter(map(len, entry_lists), dtype=np.int64, count=len(videos))
     video_index = np.repeat(np.arange(len(videos)), entries_of)
     return video_index, segment_array, score_array, labels
 
 
-def _first_fault(place, videos, entry_lists, fields):
-    """InputError that names the first malformed entry."""
+def _faults(place, videos, entry_lists, fields):
+    """InputErrors that name the malformed entries, in their order."""
     for video, entries in zip(videos, entry_lists):
         where = place % _quoted(video)
         if not _is_list(type(entries)):
-            return InputError('%s is %s; expected a list of objects with %s' % (
+            yield InputError('%s is %s; expected a list of objects with %s' % (
                 where, _type(entries), ', '.join(fields)))
+            continue
         for i, entry in enumerate(entries):
             fault = _fault(entry, fields)
             if fault:
-                return InputError('%s[%d]%s' % (where, i, fault))
-    return InputError('%s: malformed entries' % (place % '*'))
+                yield InputError('%s[%d]%s' % (where, i, fault))
 
 
 def _fault(entry, fields):
@@ -259,7 +262,8 @@ def segment_tiou(first, second):
     start = np.maximum(first[..., 0], second[..., 0])
     end = np.minimum(first[..., 1], second[..., 1])
     intersection = np.maximum(end - start, 0)
-    union = (first[..., 1] - first[..., 0]) + (second[..., 1] - second[..., 0]) - intersection
+    with np.errstate(over='ignore', invalid='ignore'):  # lengths that no float holds: such a union is no number
+        union = (first[..., 1] - first[..., 0]) + (second[..., 1] - second[..., 0]) - intersection
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
 

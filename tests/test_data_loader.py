@@ -1,7 +1,7 @@
-"""data_loader.py: tables, features and the four streams, by hand on tiny data sets; every message."""
+"""data_loader.py: the four streams, by hand on tiny data sets; every message."""
+import csv
 import json
 import os
-import pickle
 import subprocess
 import sys
 import threading
@@ -10,68 +10,16 @@ import time
 import h5py
 import numpy as np
 import pytest
+from data_sets import FEATURES, TABLES, WIDTH, make, message_of, video, write
 
 import config as settings
 import data_loader
 from data_loader import reported, training_stream, validation_stream
-from errors import InputError
 from features import FeatureStore, interpolate
 from tensorflow_setup import session as new_session
 from tensorflow_setup import tf
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-WIDTH = 4
-FEATURES = {'source': {'source_features': 512, 'source_clips': None},
-            'target': {'target_features': 512, 'target_clips': None}}  # rows; None: a row per clip
-TABLES = ('source_info', 'source_annotation', 'source_labels',
-          'target_info', 'target_annotation', 'target_labels', 'target_categories')
-
-
-# A data set in the authors' formats
-
-def video(*segments, subset='training', label=0, seconds=32.0, frames=512, feature_frame=512):
-    """Entry of a data set: by default 64 clips of half a second each."""
-    return {'subset': subset, 'label': label, 'duration_second': seconds, 'duration_frame': frames,
-            'feature_frame': feature_frame, 'segments': segments}
-
-
-def write(path, content):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, 'wb') as file:
-        file.write(content if isinstance(content, bytes) else content.encode())
-
-
-def make(root, source=None, target=None, **values):
-    """Write a data set of {name: video(…)} a side → its Config, with `values` overridden.
-
-    Videos are numbered from 1. Of each row of clip features, column 0 is its number from 1, column 1 that of
-    the video; every other number is the video's.
-    """
-    model = settings.ModelConfig(feature_width=WIDTH, source_classes=3, target_classes=2)
-    config = settings.override(settings.Config(model=model), **dict(
-        {'data_root': str(root), 'workers': 4, 'batch_size': 2, 'test_batch_size': 2}, **values))
-    data = config.data
-    for side, videos in (('source', source or {'s': video((8, 24))}),
-                         ('target', target or {'t': video((8, 24))})):
-        write(data.path(side + '_info'), 'video,numFrame,seconds,fps,subset,featureFrame\n' + ''.join(
-            '%s,%d,%s,30,%s,%d\n' % (name, entry['duration_frame'], entry['duration_second'], entry['subset'],
-                                     entry['feature_frame']) for name, entry in videos.items()))
-        write(data.path(side + '_labels'), ''.join(
-            '%s %d %d extra 0.5\n' % (name, entry['duration_frame'], entry['label'])
-            for name, entry in videos.items()))
-        write(data.path(side + '_annotation'), json.dumps({name: {
-            **{key: entry[key] for key in ('duration_second', 'duration_frame', 'feature_frame')},
-            'annotations': [{'segment': list(segment), 'label': 'waving'} for segment in entry['segments']]}
-            for name, entry in videos.items()}))
-        for field, rows in FEATURES[side].items():
-            os.makedirs(data.path(field), exist_ok=True)
-            for number, (name, entry) in enumerate(videos.items(), start=1):
-                numbers = np.full((rows or entry['feature_frame'] // 8, WIDTH), number, np.float32)
-                if rows is None:
-                    numbers[:, 0] = 1 + np.arange(len(numbers))
-                np.save(os.path.join(data.path(field), name + '.npy'), numbers)
-    write(data.path('target_categories'), 'waving\nnodding\n')
-    return config
 
 
 def of_training(config, batches):
@@ -114,15 +62,6 @@ def cuts(features):
     return found
 
 
-def message_of(call, *arguments):
-    """The one line of the InputError that a call raises."""
-    with pytest.raises(InputError) as caught:
-        call(*arguments)
-    message = str(caught.value)
-    assert message and '\n' not in message
-    return message
-
-
 # Tables
 
 def test_time_scale_by_hand(tmp_path):
@@ -151,7 +90,7 @@ def test_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
             content = file.read()
         write(path, b'\xef\xbb\xbf' + content.replace(b'\n', b'\r\n') + b'\r\n')
     assert summary_of(config) == expected
-    assert of_validation(config)[1][0][:-1] == videos[0][:-1] == ('v', 1, 32.0, 512, 64)
+    assert of_validation(config)[1][0][:5] == videos[0][:5] == ('v', 1, 32.0, 512, 64)
     assert data_loader.resolve_classes(config).model.target_classes == 2
 
 
@@ -207,7 +146,7 @@ def test_class_names(tmp_path):
     ('target_labels', 't 0 2\n', 'row 1: class 2 of video t is not in 0…1'),
     ('target_annotation', '{"r": {}}', 'no entry of video t, which the info table names'),
     ('target_annotation', '[]', 'expected an object {video: {…}}'),
-    ('target_annotation', '{"t": ', 'not JSON ('),
+    ('target_annotation', '{"t": ', 'not valid JSON: '),
     ('target_annotation', b'\xff', "codec can't decode byte 0xff")])
 def test_faulty_table_is_named(tmp_path, table, content, message):
     config = make(tmp_path)
@@ -219,7 +158,7 @@ def test_faulty_table_is_named(tmp_path, table, content, message):
 
 @pytest.mark.parametrize('change, message', [
     ({'duration_second': None}, "expected numbers duration_second, duration_frame, feature_frame"),
-    ({'duration_frame': 'many'}, "ValueError invalid literal"),
+    ({'duration_frame': 'many'}, "TypeError found 'many'; expected numbers"),
     ({'feature_frame': float('inf')}, 'OverflowError'),
     ({'duration_second': float('nan')}, 'found nan seconds'),
     ({'duration_second': float('inf')}, 'found inf seconds'),
@@ -328,6 +267,13 @@ def test_fault_1_takes_first_annotations_for_foreground_alone(tmp_path):
     assert (batch.untrimmed.segments[:, 1, 0] >= 0).all()  # both segments
 
 
+def test_fault_1_looks_at_the_first_annotation_whether_it_is_usable_or_not(tmp_path):
+    config = make(tmp_path, {'a': video((5, 5), (0, 32)), 'b': video((40, 50), (0, 32)), 'c': video((0, 32), (5, 5))})
+    assert '3 segments, 3 of them foreground' in summary_of(config)
+    config = settings.override(config, faults=settings.Faults(first_annotation_only=True))
+    assert '3 segments, 1 of them foreground' in summary_of(config)
+
+
 # Streams
 
 def many_videos():
@@ -415,9 +361,9 @@ def test_workers_read_together_beside_the_session_and_keep_the_order(tmp_path, m
         ended.append(name)
         return found
 
-    monkeypatch.setattr(FeatureStore, 'read', first_ends_last)
     with tf.Graph().as_default():
         stream, _ = validation_stream(config)
+        monkeypatch.setattr(FeatureStore, 'read', first_ends_last)
         index, other, found = stream.batch.index, tf.constant(1) + tf.placeholder_with_default(1, []), []
         with new_session() as session:
             session.run(stream.initializer)
@@ -475,98 +421,6 @@ def test_untrimmed_features_of_other_rows_than_512_are_interpolated(tmp_path, ro
     np.testing.assert_array_equal(found, features if rows == 512 else interpolate(features, 512, 32.0, 512))
 
 
-# Features
-
-NUMBERS = np.arange(3 * WIDTH, dtype=np.float32).reshape(3, WIDTH) - 4.5
-
-
-def write_features(path, numbers):
-    """Features in the format that the path's end names; an HDF5 path holds a dataset v."""
-    if path.endswith('.npy'):
-        np.save(path, numbers)
-    elif path.endswith('.npz'):
-        np.savez_compressed(path, numbers)
-    elif path.endswith('.csv'):
-        np.savetxt(path, numbers, '%.6g', ',', header=','.join('f%d' % column for column in range(WIDTH)),
-                   comments='')
-    else:
-        with h5py.File(path, 'w') as file:
-            file['v'] = numbers
-
-
-@pytest.mark.parametrize('end', ['.npy', '.npz', '.csv'])
-def test_features_in_a_folder(tmp_path, end):
-    write_features(str(tmp_path / ('v' + end)), NUMBERS)
-    found = FeatureStore(str(tmp_path), WIDTH).read('v', rows=3)
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, NUMBERS)
-
-
-def test_folder_prefers_npy_to_npz_to_csv(tmp_path):
-    ends = ['.npy', '.npz', '.csv']
-    for number, end in enumerate(ends):
-        write_features(str(tmp_path / ('v' + end)), NUMBERS + number)
-    for number, end in enumerate(ends):
-        assert FeatureStore(str(tmp_path), WIDTH).read('v')[0, 0] == -4.5 + number
-        os.remove(str(tmp_path / ('v' + end)))
-
-
-@pytest.mark.parametrize('name, given', [
-    ('clips.h5', 'clips.h5'), ('clips.h5', 'clips'), ('clips.hdf5', 'clips'), ('clips', 'clips')])
-def test_features_in_a_file(tmp_path, name, given):
-    write_features(str(tmp_path / name), NUMBERS)
-    store = FeatureStore(str(tmp_path / given), WIDTH)
-    assert store.exists()
-    np.testing.assert_array_equal(store.read('v', rows=3), NUMBERS)
-    assert not FeatureStore(str(tmp_path / 'other'), WIDTH).exists()
-
-
-def test_a_folder_goes_before_a_file(tmp_path):
-    (tmp_path / 'clips').mkdir()
-    write_features(str(tmp_path / 'clips.h5'), NUMBERS)
-    write_features(str(tmp_path / 'clips' / 'v.npy'), NUMBERS + 1)
-    assert FeatureStore(str(tmp_path / 'clips'), WIDTH).read('v')[0, 0] == -3.5
-
-
-@pytest.mark.parametrize('end', ['.npy', '.npz', '.h5'])
-@pytest.mark.parametrize('kind', ['float64', 'float16', '>f4', 'int64', 'uint8'])
-def test_numbers_become_float32(tmp_path, end, kind):
-    numbers = np.abs(NUMBERS).astype(kind)
-    write_features(str(tmp_path / ('v' + end)), numbers)
-    store = FeatureStore(str(tmp_path / 'v.h5' if end == '.h5' else tmp_path), WIDTH)
-    found = store.read('v')
-    assert found.dtype == np.dtype('float32')
-    np.testing.assert_array_equal(found, numbers.astype(np.float64))
-
-
-def test_a_file_is_opened_once_by_many_threads(tmp_path, monkeypatch):
-    path, opened, barrier = str(tmp_path / 'clips.h5'), [], threading.Barrier(8)
-    with h5py.File(path, 'w') as file:
-        for number in range(8):
-            file['v%d' % number] = NUMBERS + number
-    open_file = h5py.File
-
-    def slow(*arguments):
-        opened.append(arguments)
-        time.sleep(0.02)
-        return open_file(*arguments)
-
-    monkeypatch.setattr(h5py, 'File', slow)
-    store, found = FeatureStore(path, WIDTH), {}
-
-    def read(number):
-        barrier.wait()
-        found[number] = [store.read('v%d' % number)[0, 0] for _ in range(20)]
-
-    threads = [threading.Thread(target=read, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(opened) == 1
-    assert found == {number: [-4.5 + number] * 20 for number in range(8)}
-
-
 def test_streams_read_one_file_with_many_threads(tmp_path):
     config = make(tmp_path, *many_videos(), batch_size=9)
     expected = of_training(config, 2)
@@ -580,134 +434,6 @@ def test_streams_read_one_file_with_many_threads(tmp_path):
     for arrays, expected_arrays in zip(of_training(config, 2), expected):
         for array, expected_array in zip(arrays, expected_arrays):
             np.testing.assert_array_equal(array, expected_array)
-
-
-@pytest.mark.parametrize('end', ['.npy', '.npz', '.csv', '.h5'])
-@pytest.mark.parametrize('numbers, message', [
-    (NUMBERS[:, :3], 'found 3 columns, expected 4 (--feature_width)'),
-    (NUMBERS[:2], 'found 2 rows, expected 3, a row per clip'),
-    (NUMBERS[:0], 'rows'),
-    (np.where(NUMBERS == 0.5, np.nan, NUMBERS), 'nan'),
-    (NUMBERS.astype(np.float64) * 1e300, 'inf')])
-def test_unusable_numbers_are_named(tmp_path, end, numbers, message):
-    path = str(tmp_path / ('v' + end))
-    write_features(path, numbers)
-    found = message_of(FeatureStore(path if end == '.h5' else str(tmp_path), WIDTH).read, 'v', 3)
-    assert found.startswith(path + (': dataset v: ' if end == '.h5' else ': ')) and message in found
-
-
-@pytest.mark.parametrize('numbers', [
-    NUMBERS[0], NUMBERS[np.newaxis], np.float32(1), NUMBERS + 1j, NUMBERS > 0,
-    np.array([[b'1'] * WIDTH])], ids=['1-D', '3-D', 'number', 'complex', 'bool', 'text'])
-@pytest.mark.parametrize('end', ['.npy', '.npz', '.h5'])
-def test_arrays_of_another_kind_are_refused(tmp_path, end, numbers):
-    path = str(tmp_path / ('v' + end))
-    write_features(path, numbers)
-    found = message_of(FeatureStore(path if end == '.h5' else str(tmp_path), WIDTH).read, 'v')
-    assert found.startswith(path) and 'found an array of shape %s' % (np.shape(numbers),) in found
-    assert 'expected rows of 4 numbers' in found
-
-
-@pytest.mark.parametrize('content, message', [
-    ('a,b,c,d\n1,2,3,4\n1,x,3,4\n', "row 3, column 2: found 'x'; expected a header row, then rows"),
-    ('a,b,c,d\n1,2,3,4\n1,2,,4\n', "row 3, column 3: found ''"),
-    ('a,b,c,d\n1,2,3,4\n1,2,3\n', "row 3, column 4: found ''"),
-    ('a,b,c,d\n1,2,3,4\n1,2,3,4,5\n', 'Expected 4 fields in line 3, saw 5; expected a header row'),
-    ('a,b,c,d\n1,2,3,4,\n1,2,3,4,\n', "row 2, column 5: found ''"),
-    ('a,b,c,d\n9,1,2,3,4\n9,1,2,3,4\n', 'found 5 columns, expected 4'),
-    ('a,b,c,d\n1,2,3,inf\n', "row 2, column 4: found 'inf'"),
-    ('a,b,c,d\n1,2,"3,4\n', 'expected a header row'),
-    ('a,b,c,d\n', 'expected a header row, then rows of numbers'),
-    ('', 'expected a header row, then rows of numbers'),
-    (b'a,b,c,d\n1,2,3,\xff\n', "codec can't decode byte 0xff")])
-def test_faulty_csv_names_row_and_column(tmp_path, content, message):
-    path = str(tmp_path / 'v.csv')
-    write(path, content)
-    found = message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
-    assert found.startswith(path + ': ') and message in found
-
-
-def test_csv_with_byte_order_mark_and_windows_line_ends(tmp_path):
-    write(str(tmp_path / 'v.csv'), b'\xef\xbb\xbf0,1,2,3\r\n1,2,3,4\r\n5,6,7,8e-1\r\n')
-    np.testing.assert_array_equal(FeatureStore(str(tmp_path), WIDTH).read('v'),
-                                  np.float32([[1, 2, 3, 4], [5, 6, 7, 0.8]]))
-
-
-@pytest.mark.parametrize('end, message', [
-    ('.npy', 'not a numpy array ('), ('.npz', 'not a readable npz file ('), ('.h5', 'not an HDF5 file (')])
-def test_cut_short_file_is_named(tmp_path, capsys, end, message):
-    path = str(tmp_path / ('v' + end))
-    write_features(path, NUMBERS)
-    with open(path, 'rb') as file:
-        content = file.read()
-    for length in sorted({0, 1, 5, 20, 100, len(content) // 2, len(content) - 1}):
-        write(path, content[:length])
-        found = message_of(FeatureStore(path if end == '.h5' else str(tmp_path), WIDTH).read, 'v')
-        assert found.startswith('%s: %s' % (path, message))
-    assert capsys.readouterr().err == ''
-
-
-def test_damaged_file_is_named(tmp_path):
-    generator = np.random.RandomState(0)
-    for end in ('.npy', '.npz', '.h5'):
-        path = str(tmp_path / ('v' + end))
-        write_features(path, NUMBERS)
-        with open(path, 'rb') as file:
-            content = bytearray(file.read())
-        for _ in range(60):
-            damaged = content[:]
-            damaged[generator.randint(len(content))] = generator.randint(256)
-            write(path, bytes(damaged))
-            try:
-                FeatureStore(path if end == '.h5' else str(tmp_path), WIDTH).read('v')
-            except InputError as error:
-                assert str(error).startswith(path) and '\n' not in str(error)
-        os.remove(path)
-
-
-class _Trap:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
-
-
-@pytest.mark.parametrize('end', ['.npy', '.npz'])
-def test_no_pickle_is_loaded(tmp_path, end):
-    trap = str(tmp_path / 'sprung')
-    write_features(str(tmp_path / ('v' + end)), np.array([[_Trap(trap)] * WIDTH], object))
-    found = message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
-    assert 'v%s: ' % end in found and 'Object arrays cannot be loaded' in found
-    write(str(tmp_path / 'w.npy'), pickle.dumps(_Trap(trap)))
-    assert 'not a numpy array' in message_of(FeatureStore(str(tmp_path), WIDTH).read, 'w')
-    assert not os.path.exists(trap)
-
-
-def test_other_contents_are_refused(tmp_path):
-    store = FeatureStore(str(tmp_path), WIDTH)
-    np.savez(str(tmp_path / 'two.npz'), NUMBERS, NUMBERS)
-    assert 'two.npz: found 2 arrays, expected one' in message_of(store.read, 'two')
-    os.rename(str(tmp_path / 'two.npz'), str(tmp_path / 'renamed.npy'))
-    assert 'renamed.npy: not a numpy array' in message_of(store.read, 'renamed')
-    (tmp_path / 'folder.npy').mkdir()
-    assert 'folder.npy: not a numpy array' in message_of(store.read, 'folder')
-    assert message_of(store.read, 'absent') == (
-        '%s: no features of video absent (looked for absent.npy, absent.npz, absent.csv)' % tmp_path)
-
-
-def test_file_that_is_not_hdf5_or_lacks_the_video(tmp_path):
-    path = str(tmp_path / 'clips.h5')
-    write(path, 'a,b,c,d\n')
-    assert message_of(FeatureStore(path, WIDTH).read, 'v').startswith('%s: not an HDF5 file (' % path)
-    with h5py.File(path, 'w') as file:
-        file.create_group('group')
-        file['nothing'] = h5py.Empty('f')
-    for name in ('v', 'group'):
-        assert message_of(FeatureStore(path, WIDTH).read, name) == '%s: has no dataset %s' % (path, name)
-    assert '%s: dataset nothing: ' % path in message_of(FeatureStore(path, WIDTH).read, 'nothing')
 
 
 # Errors out of tf.data's threads
@@ -743,11 +469,92 @@ def test_other_session_errors_are_left_as_they_are(tmp_path):
         raise tf.errors.ResourceExhaustedError(None, None, 'no memory')
 
 
+
+# Bad data
+
+def skipping(config, **values):
+    return settings.override(config, **dict({'bad_data': 'skip', 'max_bad_share': 0.02}, **values))
+
+
+def listed(folder):
+    with open(os.path.join(str(folder), 'bad_data.csv'), newline='', encoding='utf-8') as lines:
+        return [tuple(row) for row in csv.reader(lines)]
+
+
+def test_skipped_samples_are_replaced_alike_and_listed_once(tmp_path):
+    source, target = many_videos()
+    config = skipping(make(tmp_path, source, target, batch_size=6, model_dir=str(tmp_path / 'models')))
+    whole = of_training(config, 5)
+    assert not os.path.exists(str(tmp_path / 'models'))
+    path = os.path.join(config.data.path('source_clips'), 's2.npy')
+    np.save(path, np.full((64, WIDTH), np.nan, np.float32))
+    os.remove(os.path.join(config.data.path('target_clips'), 't1.npy'))
+    found = [of_training(settings.override(config, workers=workers), 5) for workers in (1, 8)]
+    for array, other in zip(*[[array for kind in batch for array in kind] for batch in found]):
+        np.testing.assert_array_equal(array, other)
+    np.testing.assert_array_equal(found[0].untrimmed.features, whole.untrimmed.features)
+    for kind, video_number in (('foreground', 3), ('moments', 2)):
+        before, after = [cuts(getattr(batch, kind).features) for batch in (whole, found[0])]
+        assert video_number in {cut[0] for cut in before} and video_number not in {cut[0] for cut in after}
+        assert [cut for cut in before if cut[0] != video_number] == [
+            new for cut, new in zip(before, after) if cut[0] != video_number]
+    rows = listed(tmp_path / 'models')
+    assert rows[0] == ('video', 'stream', 'reason') and sorted(row[:2] for row in rows[1:]) == [
+        ('s2', 'foreground'), ('t1', 'moment')]
+    assert [row for row in rows if path in row[2] and 'found nan in row 0' in row[2]]
+
+
+def test_too_much_bad_data_stop_the_run(tmp_path):
+    videos = {'s%d' % number: video((8, 24)) for number in range(5)}
+    config = skipping(make(tmp_path, videos, model_dir=str(tmp_path / 'models')))
+    for number in (1, 2, 3):
+        write(os.path.join(config.data.path('source_features'), 's%d.npy' % number), b'')
+    message = message_of(of_training, config, 5)
+    assert message.startswith('untrimmed: 3 of ') and 'more than --max_bad_share 0.02; the last: ' in message
+    assert [row[1] for row in listed(tmp_path / 'models')[1:]] == ['untrimmed'] * 3
+    for number in (0, 4):
+        os.remove(os.path.join(config.data.path('source_features'), 's%d.npy' % number))
+    assert 'untrimmed: none of 1000 samples can be read' in message_of(
+        of_training, settings.override(config, max_bad_share=1.0), 1)
+    for number in (1, 2, 3):
+        os.remove(os.path.join(config.data.path('source_features'), 's%d.npy' % number))
+    assert message_of(summary_of, config).startswith('untrimmed: 5 of 5 videos cannot be used')
+    assert '(5 of 5 videos lack theirs)' in message_of(summary_of, settings.override(config, bad_data='stop'))
+
+
+def test_a_skipped_validation_video_has_no_row(tmp_path):
+    config = skipping(make(tmp_path, target={name: video(subset='validation') for name in 'abcde'},
+                           results_dir=str(tmp_path / 'results')))
+    write(os.path.join(config.data.path('target_features'), 'c.npy'), b'no array')
+    batches, videos = of_validation(config)
+    assert np.concatenate([batch.index for batch in batches]).tolist() == [0, 1, 3, 4]
+    assert [found.name for found in videos] == list('abcde')
+    assert [row[:2] for row in listed(tmp_path / 'results')] == [('video', 'stream'), ('c', 'validation')]
+    message = message_of(of_validation, settings.override(config, bad_data='stop'))
+    assert message.startswith(os.path.join(config.data.path('target_features'), 'c.npy: not a numpy array'))
+    assert not os.path.exists(str(tmp_path / 'results' / 'bad_data.csv'))  # no list of an earlier run stays
+
+
+def test_faulty_table_rows_are_skipped(tmp_path):
+    config = skipping(make(tmp_path, {'s%d' % number: video((8, 24)) for number in range(3)},
+                           model_dir=str(tmp_path / 'models')))
+    path = config.data.path('source_annotation')
+    with open(path) as file:
+        entries = json.load(file)
+    entries['s1']['duration_second'] = None
+    write(path, json.dumps(entries))
+    assert '2 source videos' in summary_of(config)
+    assert [row[:2] for row in listed(tmp_path / 'models')[1:]] == [('', 'source_annotation')]
+    write(config.data.path('source_labels'), 's0 0 0\ns1 0 1\ns2 0 x\n')
+    assert message_of(summary_of, config).startswith('tables of the source videos: 3 of 3 videos cannot be used')
+    assert '1 source videos' in summary_of(settings.override(config, max_bad_share=0.03))
+
+
 # The end
 
 UNFINISHED = '''
 import sys, time
-import data_loader, test_data_loader
+import data_loader, data_sets, test_data_loader
 from tensorflow_setup import session as new_session
 read = data_loader.FeatureStore.read
 
@@ -756,7 +563,7 @@ def slow(store, name, rows=None):
     return read(store, name, rows)
 
 data_loader.FeatureStore.read = slow
-config = test_data_loader.make(sys.argv[1], *test_data_loader.many_videos(), workers=8)
+config = data_sets.make(sys.argv[1], *test_data_loader.many_videos(), workers=8)
 stream = data_loader.training_stream(config)
 with new_session() as session, data_loader.reported(stream):
     session.run(stream.initializer)

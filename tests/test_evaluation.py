@@ -545,9 +545,9 @@ def test_script_errors_exit_with_2(files, name):
 
 @pytest.mark.parametrize('main', [get_detection_performance.main, get_proposal_performance.main])
 @pytest.mark.parametrize('arguments, message', [
-    (['none.json', 'results.json'], 'none.json: cannot read the ground truth: No such file'),
-    (['.', 'results.json'], r'\.: cannot read the ground truth: '),
-    (['text.json', 'results.json'], 'text.json: the ground truth is not valid JSON: '),
+    (['none.json', 'results.json'], 'none.json: No such file'),
+    (['.', 'results.json'], r'\.: found a folder, expected a file'),
+    (['text.json', 'results.json'], 'text.json: not valid JSON: '),
     (['results.json', 'results.json'], 'results.json: expected a JSON object whose "database"'),
     (['gt.json', 'nan.json'], r'nan.json: results\["v"\]\[0\]\["score"\] is nan'),
     (['gt.json', 'results.json', '--subset', 'test'], 'gt.json: subset "test" has no annotated segment'),

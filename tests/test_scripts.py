@@ -3,6 +3,7 @@ import glob
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -251,6 +252,66 @@ def test_a_snapshot_of_another_width(trained, tmp_path):
         with pytest.raises(InputError, match='lacks variable'):
             extra = tf.get_variable('extra', [1])
             snapshots.restore(session, snapshots.path(str(trained / 'models'), 4), [extra])
+
+
+@pytest.mark.parametrize('content', ['', '[]', '{', '{"model": 3}', '[' * 10 ** 5, b'\xff'])
+def test_settings_beside_a_snapshot_that_are_none(tmp_path, content):
+    prefix = str(tmp_path / 'snapshot')
+    with open(prefix + '.json', 'wb') as file:
+        file.write(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match='snapshot.json: '):
+        snapshots.check_settings(prefix, settings.PRESETS['demo'])
+
+
+def test_hostile_snapshots(tmp_path):
+    def saved(name, **values):
+        with tf.Graph().as_default(), new_session() as session:
+            for variable, value in values.items():
+                tf.get_variable(variable, initializer=np.asarray(value))
+            session.run(tf.global_variables_initializer())
+            return tf.train.Saver().save(session, str(tmp_path / name), write_meta_graph=False)
+
+    def message(prefix):
+        with tf.Graph().as_default(), new_session() as session:
+            with pytest.raises(InputError) as caught:
+                snapshots.restore(session, prefix, [tf.get_variable('a', [4]), tf.get_variable('b', [4])])
+        return str(caught.value)
+
+    ones = np.ones(4, np.float32)
+    sound = saved('sound', a=ones, b=ones, extra=ones)
+    with tf.Graph().as_default(), new_session() as session:
+        snapshots.restore(session, sound, [tf.get_variable('a', [4])])
+    assert message(saved('lacks', a=ones)) == '%s: lacks variable b' % (tmp_path / 'lacks')
+    assert 'variable b has shape [5], expected [4]' in message(saved('shape', a=ones, b=np.ones(5, np.float32)))
+    assert 'variable b holds float64, expected float32' in message(saved('type', a=ones, b=np.ones(4)))
+    assert 'variable b holds numbers that are not finite' in message(saved('nan', a=ones, b=ones * np.nan))
+    for end in ('.index', '.data-00000-of-00001'):
+        with open(sound + end, 'rb') as file:
+            content = file.read()
+        for damaged in (b'', content[:-5], content[:10], b'x' * len(content), None):
+            os.remove(sound + end)
+            if damaged is not None:
+                with open(sound + end, 'wb') as file:
+                    file.write(damaged)
+            else:
+                os.mkdir(sound + end)
+            assert message(sound).startswith(sound + ': ')
+        os.rmdir(sound + end)
+        with open(sound + end, 'wb') as file:
+            file.write(content)
+
+
+def test_a_skipped_video_has_no_results(trained, tmp_path, capsys):
+    folder = tmp_path / 'features'
+    shutil.copytree(str(trained / 'data' / settings.PRESETS['demo'].data.target_features), str(folder))
+    (folder / 'c.npy').write_bytes(b'no array')
+    common, results = flags(trained, results='skipped')
+    arguments = [*common, *results, '--steps', '4', '--target_features', str(folder)]
+    assert 'c.npy: not a numpy array' in error_of(capsys, aher_k600_test, *arguments)
+    run_main(aher_k600_test, *arguments, '--bad_data', 'skip')
+    content = json.loads((trained / 'skipped' / (aher_k600_test.RESULTS_NAME % 4)).read_text())['results']
+    assert content['c'] == [] and all(content[name] for name in 'abde')
+    assert 'c,validation,' in (trained / 'skipped' / 'bad_data.csv').read_text()
 
 
 def test_features_of_another_width(world, capsys):

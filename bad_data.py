@@ -1,0 +1,85 @@
+"""Data that cannot be used: the run stops at the first, or goes on without it (--bad_data stop | skip).
+
+Skipped data are listed in bad_data.csv, once a video and stream. Too many of them stop the run all the same.
+"""
+import collections
+import csv
+import os
+import threading
+
+from errors import InputError
+from tables import stop
+
+NAME = 'bad_data.csv'
+COLUMNS = ('video', 'stream', 'reason')
+LEAST = 100  # videos; a share is taken of this many, where fewer were read
+
+
+class BadData:
+    """What could not be used in this run; threads may call it."""
+
+    def __init__(self, data, folder):
+        """`data` is a DataConfig; bad_data.csv will stand in `folder`, where that of an earlier run is removed."""
+        self.failures = []  # InputErrors that end the run; a session error hides them
+        self._skips, self._most_share = data.bad_data == 'skip', data.max_bad_share
+        self._path = os.path.join(folder, NAME)
+        self._lock = threading.Lock()
+        self._read = collections.defaultdict(set)  # stream → videos that were tried
+        self._bad = collections.defaultdict(set)   # of those, what could not be read
+        if os.path.isfile(self._path):
+            os.remove(self._path)
+
+    def read(self, stream, video, call):
+        """What `call()` returns; None where it raises InputError and the run goes on without this video.
+
+        Raises InputError where the run does not: by setting, or because too many videos are bad.
+        """
+        if video in self._bad[stream]:
+            return None
+        try:
+            found = call()
+        except InputError as error:
+            with self._lock:
+                if not self._skips:
+                    self.failures.append(error)
+                    raise
+                self._read[stream].add(video)
+                if video not in self._bad[stream]:
+                    self._bad[stream].add(video)
+                    self._list(video, stream, error)
+                try:
+                    self.check_share(stream, len(self._bad[stream]), len(self._read[stream]), error)
+                except InputError as too_many:
+                    self.failures.append(too_many)
+                    raise
+            return None
+        if self._skips:
+            with self._lock:
+                self._read[stream].add(video)
+        return found
+
+    def of_tables(self, table, faults):
+        """The `report` of tables.py's readers for the table of a DataConfig field; adds to the list `faults`."""
+        def skip(error):
+            faults.append(error)
+            self._list('', table, error)
+        return skip if self._skips else stop
+
+    def check_share(self, what, bad, among, last):
+        """Raise InputError where `bad` of `among` are too many to go on without; `last` is one of their errors."""
+        if not self._skips:
+            raise last
+        if bad > self._most_share * max(among, LEAST):
+            raise InputError('%s: %d of %d videos cannot be used, more than --max_bad_share %g; the last: %s'
+                             % (what, bad, among, self._most_share, last))
+
+    def _list(self, video, stream, error):
+        is_first = not os.path.exists(self._path)
+        try:
+            os.makedirs(os.path.dirname(self._path) or '.', exist_ok=True)
+            with open(self._path, 'a', newline='', encoding='utf-8') as lines:
+                csv.writer(lines).writerows(([COLUMNS] if is_first else []) + [(video, stream, error)])
+        except OSError as fault:
+            raise InputError('%s: cannot be written: %s' % (self._path, fault.strerror)) from None
+        if is_first:
+            print('left out, as all that %s will list: %s' % (self._path, error), flush=True)

@@ -1,0 +1,90 @@
+"""Tiny data sets and feature files for the tests, and how their errors are caught."""
+import json
+import os
+
+import h5py
+import numpy as np
+import pytest
+
+import config as settings
+from errors import InputError
+
+WIDTH = 4
+FEATURES = {'source': {'source_features': 512, 'source_clips': None},
+            'target': {'target_features': 512, 'target_clips': None}}  # rows; None: a row per clip
+TABLES = ('source_info', 'source_annotation', 'source_labels',
+          'target_info', 'target_annotation', 'target_labels', 'target_categories')
+
+
+# A data set in the authors' formats
+
+def video(*segments, subset='training', label=0, seconds=32.0, frames=512, feature_frame=512):
+    """Entry of a data set: by default 64 clips of half a second each."""
+    return {'subset': subset, 'label': label, 'duration_second': seconds, 'duration_frame': frames,
+            'feature_frame': feature_frame, 'segments': segments}
+
+
+def write(path, content):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, 'wb') as file:
+        file.write(content if isinstance(content, bytes) else content.encode())
+
+
+def make(root, source=None, target=None, **values):
+    """Write a data set of {name: video(…)} a side → its Config, with `values` overridden.
+
+    Videos are numbered from 1. Of each row of clip features, column 0 is its number from 1, column 1 that of
+    the video; every other number is the video's.
+    """
+    model = settings.ModelConfig(feature_width=WIDTH, source_classes=3, target_classes=2)
+    config = settings.override(settings.Config(model=model), **dict(
+        {'data_root': str(root), 'workers': 4, 'batch_size': 2, 'test_batch_size': 2}, **values))
+    data = config.data
+    for side, videos in (('source', source or {'s': video((8, 24))}),
+                         ('target', target or {'t': video((8, 24))})):
+        write(data.path(side + '_info'), 'video,numFrame,seconds,fps,subset,featureFrame\n' + ''.join(
+            '%s,%d,%s,30,%s,%d\n' % (name, entry['duration_frame'], entry['duration_second'], entry['subset'],
+                                     entry['feature_frame']) for name, entry in videos.items()))
+        write(data.path(side + '_labels'), ''.join(
+            '%s %d %d extra 0.5\n' % (name, entry['duration_frame'], entry['label'])
+            for name, entry in videos.items()))
+        write(data.path(side + '_annotation'), json.dumps({name: {
+            **{key: entry[key] for key in ('duration_second', 'duration_frame', 'feature_frame')},
+            'annotations': [{'segment': list(segment), 'label': 'waving'} for segment in entry['segments']]}
+            for name, entry in videos.items()}))
+        for field, rows in FEATURES[side].items():
+            os.makedirs(data.path(field), exist_ok=True)
+            for number, (name, entry) in enumerate(videos.items(), start=1):
+                numbers = np.full((rows or entry['feature_frame'] // 8, WIDTH), number, np.float32)
+                if rows is None:
+                    numbers[:, 0] = 1 + np.arange(len(numbers))
+                np.save(os.path.join(data.path(field), name + '.npy'), numbers)
+    write(data.path('target_categories'), 'waving\nnodding\n')
+    return config
+
+
+
+NUMBERS = np.arange(3 * WIDTH, dtype=np.float32).reshape(3, WIDTH) - 4.5
+
+
+def write_features(path, numbers):
+    """Features in the format that the path's end names; an HDF5 path holds a dataset v."""
+    if path.endswith('.npy'):
+        np.save(path, numbers)
+    elif path.endswith('.npz'):
+        np.savez_compressed(path, numbers)
+    elif path.endswith('.csv'):
+        np.savetxt(path, numbers, '%.6g', ',', header=','.join('f%d' % column for column in range(WIDTH)),
+                   comments='')
+    else:
+        with h5py.File(path, 'w') as file:
+            file['v'] = numbers
+
+
+def message_of(call, *arguments):
+    """The one line of the InputError that a call raises."""
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    message = str(caught.value)
+    assert message and '\n' not in message
+    return message
