@@ -76,7 +76,7 @@ class FeatureStore:
         An HDF5 file of the path's name and .h5 or .hdf5 is preferred to the folder; in a folder, the first of
         `forms` that is there.
         """
-        self.path = next((path + end for end in ('.h5', '.hdf5') if os.path.isfile(path + end)), path)
+        self.path = next((path + end for end in ('.h5', '.hdf5') if os.path.exists(path + end)), path)
         self.width = width
         self._forms = forms
         self._file = None
@@ -184,14 +184,14 @@ class FeatureStore:
         """The InputError that says where the features of `video` were looked for."""
         if not os.path.isdir(self.path):
             return InputError('%s: has no dataset %s' % (self.path, video))
+        names = ', '.join(video + form for form in self._forms)
         for end in PICKLES:
             path = os.path.join(self.path, video + end)
             if os.path.exists(path):
                 return InputError('%s: found a pickle, expected %s; loading it can run any code, so it is never '
                                   'loaded. If you trust it, load it where that does no harm and np.save() its '
-                                  'numbers as %s.npy' % (path, ', '.join(video + form for form in self._forms), video))
-        return InputError('%s: no features of video %s (looked for %s)'
-                          % (self.path, video, ', '.join(video + form for form in self._forms)))
+                                  'numbers as %s.npy' % (path, names, video))
+        return InputError('%s: no features of video %s (looked for %s)' % (self.path, video, names))
 
 
 def _read_npy(path, check):

@@ -256,9 +256,14 @@ def _video(name, entry, label, clip_frames, unusable):
 
 
 def _number(value):
-    if type(value) not in (int, float):  # a bool is an int to isinstance
-        raise TypeError('found %s' % reprlib.repr(value))
-    return float(value)
+    try:
+        if isinstance(value, str):  # as tables turned into JSON may have it
+            return _seconds(value)
+        if type(value) in (int, float):  # a bool is an int to isinstance
+            return float(value)
+    except ValueError:
+        pass
+    raise TypeError('found %s' % reprlib.repr(value))
 
 
 def _edges(annotated):

@@ -43,11 +43,11 @@ def test_features_in_a_file(tmp_path, name, given):
     assert not FeatureStore(str(tmp_path / 'other'), WIDTH).exists()
 
 
-def test_a_folder_goes_before_a_file(tmp_path):
+def test_a_converted_file_goes_before_the_folder(tmp_path):
     (tmp_path / 'clips').mkdir()
     write_features(str(tmp_path / 'clips.h5'), NUMBERS)
     write_features(str(tmp_path / 'clips' / 'v.npy'), NUMBERS + 1)
-    assert FeatureStore(str(tmp_path / 'clips'), WIDTH).read('v')[0, 0] == -3.5
+    assert FeatureStore(str(tmp_path / 'clips'), WIDTH).read('v')[0, 0] == NUMBERS[0, 0]
 
 
 @pytest.mark.parametrize('end', ['.npy', '.npz', '.h5'])
