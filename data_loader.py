@@ -365,23 +365,31 @@ class _Order:
 
 
 class Stream(NamedTuple):
-    """Batches in the graph. Run `initializer` once; tf.errors.OutOfRangeError ends a finite stream."""
+    """Batches in the graph. Run `initializer` first; tf.errors.OutOfRangeError ends a finite stream."""
 
     batch: NamedTuple           # of tensors
     initializer: tf.Operation
-    failures: list              # InputError of a sample that could not be read, for `reported`
+    first: tf.Tensor            # number of the sample to begin with, for the initializer; 0 unless fed
+    orders: dict                # name of each stream → its samples by number
+    failures: list              # why a sample could not be read, for `reported`
     summary: str                # one line: what is in the stream, what was left out and why
 
 
 @contextlib.contextmanager
 def reported(stream):
-    """Raise the InputError behind a session error that a sample of `stream` caused."""
+    """Raise the InputError, or whatever it was, behind a session error that a sample of `stream` caused."""
     try:
         yield
     except tf.errors.OpError:
         if stream.failures:
             raise stream.failures[0] from None
         raise
+
+
+def videos_of(stream, first, count):
+    """Names of the videos that samples `first` to `first + count` are from: {name of the stream: [name, …]}."""
+    return {name: [getattr(order[index][0], 'video', order[index][0]).name for index in range(first, first + count)]
+            for name, order in stream.orders.items()}
 
 
 def check_paths(data, names):
@@ -421,7 +429,8 @@ def training_stream(config):
     orders = [_Order(groups, seed, stream) for stream, groups in
               enumerate([[[video] for video in source], foreground, moments])]
     loaders = [_load_untrimmed(config), _load_foreground(config), _load_moment(config)]
-    datasets = [_samples(tf.data.Dataset.range(2 ** 62), order, load, failures, data.workers)
+    first = _first_sample()
+    datasets = [_samples(tf.data.Dataset.range(first, 2 ** 62), order, load, failures, data.workers)
                 for order, load in zip(orders, loaders)]
     batches = tf.data.Dataset.zip(tuple(
         dataset.batch(config.train.batch_size, drop_remainder=True).prefetch(2) for dataset in datasets))
@@ -432,7 +441,7 @@ def training_stream(config):
         len(source), segments, orders[1].samples)
     summary += '%d target videos, %d moments; %s' % (len(target), orders[2].samples, _reasons(unusable))
     return Stream(Batch(Untrimmed(*untrimmed), Foreground(*foreground), Moments(*moments)),
-                  iterator.initializer, failures, summary)
+                  iterator.initializer, first, dict(zip(Batch._fields, orders)), failures, summary)
 
 
 def validation_stream(config):
@@ -441,11 +450,14 @@ def validation_stream(config):
     check_paths(data, VALIDATION_PATHS)
     videos = _read_subset('target', 'validation', config.model.target_classes, data, collections.Counter())
     order = [(video, index) for index, video in enumerate(videos)]
-    indices = tf.data.Dataset.range(len(videos))
+    first = _first_sample()
+    indices = tf.data.Dataset.range(first, len(videos))
     dataset = _samples(indices, order, _load_validation(config), failures, data.workers)
     iterator = _iterator(dataset.batch(config.test.test_batch_size).prefetch(2), data.workers)
     summary = '%d target validation videos' % len(videos)
-    return Stream(Validation(*iterator.get_next()), iterator.initializer, failures, summary), videos
+    stream = Stream(Validation(*iterator.get_next()), iterator.initializer, first, {'validation': order}, failures,
+                    summary)
+    return stream, videos
 
 
 TRAINING_PATHS = ('source_info', 'source_annotation', 'source_labels', 'source_features', 'source_clips',
@@ -474,6 +486,10 @@ def _reasons(unusable):
     return 'unusable segments: %s' % (', '.join(found) or 'none')
 
 
+def _first_sample():
+    return tf.placeholder_with_default(np.int64(0), [])
+
+
 class Loader(NamedTuple):
     """How a sample is read: (sample, draws) → arrays of these types and shapes."""
 
@@ -487,7 +503,7 @@ def _samples(indices, order, loader, failures, workers):
     def read(index):
         try:
             arrays = loader.read(*order[index])
-        except InputError as error:
+        except Exception as error:  # TensorFlow would tell the type and the text alone
             failures.append(error)
             raise
         return tuple(np.asarray(array, kind.as_numpy_dtype) for array, kind in zip(arrays, loader.types))
