@@ -1,10 +1,13 @@
 """Test snapshots of AherNet on untrimmed Kinetics-600 validation videos (SPEC section 8).
 
 For each snapshot: detects actions in every validation video, writes results_aher_k600_gendec_step-N.json to
---results_dir, and, where there is ground truth, prints and logs AUC, AR@100, mAP and video accuracy.
+--results_dir, and, where there is ground truth, prints and logs AUC, AR@100, mAP and video accuracy. What an earlier
+run with the same snapshot and settings has done is kept.
 """
+import contextlib
+import hashlib
+import json
 import os
-import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -15,16 +18,19 @@ import config as settings
 import snapshots
 from aher_model import BACKBONE, HEADS, TARGET_CLASSIFIER, TRANSFER
 from data_loader import VALIDATION_PATHS, check_paths, reported, resolve_classes, validation_stream
-from errors import InputError, exit_status
+from errors import InputError, Stopped, leave
 from evaluation.get_detection_performance import draw_ap, evaluate_detections
 from evaluation.get_proposal_performance import draw_curves, evaluate_proposals
 from evaluation.results import TIOU_THRESHOLDS, read_ground_truth, read_results, write_figure, write_json
+from files import append, locked, sha256, sweep, written_whole
+from stopping import Stop
 from tables import read_class_names
 from tensorflow_setup import session as new_session
 from tensorflow_setup import tf
 
 RESULTS_NAME = 'results_aher_k600_gendec_step-%d.json'
 LOG_NAME = 'test_results_log.txt'
+LOCK_NAME = '.test.lock'
 FLAGS = {
     'results_dir': 'folder of the results',
     'test_batch_size': 'videos a batch',
@@ -63,18 +69,26 @@ def keep(layers):
                             for variable, tensor in zip(variables, layer)])
 
 
-def detect_all(session, tester, title):
-    """Detections of all videos, as numpy arrays in the videos' order; a few batches in memory at a time."""
-    session.run(tester.stream.initializer)
-    with tqdm(total=len(tester.videos), unit='video', desc=title) as progress, reported(tester.stream):
-        while True:
-            try:
+def detect_all(session, tester, title, first=0):
+    """Batches of (video, its Detections as numpy arrays), in the videos' order from number `first` on.
+
+    The Detections of a video that is skipped are None.
+    Raises Stopped after a signal, when the batch under way has been taken.
+    """
+    session.run(tester.stream.initializer, {tester.stream.first: first})
+    with tqdm(total=len(tester.videos), initial=first, unit='video', desc=title) as progress, Stop('batch') as stop:
+        done = first
+        while done < len(tester.videos):
+            with stop.round(), reported(tester.stream):
                 index, found = session.run([tester.stream.batch.index, tester.detections])
-            except tf.errors.OutOfRangeError:
-                return
-            for row, video in enumerate(index):
-                yield tester.videos[video], aher.Detections(*[values[row] for values in found])
+            yield [(tester.videos[done + row],
+                    aher.Detections(*[values[row] for values in found]) if video >= 0 else None)
+                   for row, video in enumerate(index)]
+            done += len(index)
             progress.update(len(index))
+            if stop.asked:
+                raise Stopped(stop.asked, '%d of %d videos are kept, the same command goes on from there'
+                              % (done, len(tester.videos)))
 
 
 def uniform_windows(seconds, count):
@@ -102,23 +116,103 @@ def results_of(video, detections, class_names, test):
             for score, (start, end) in zip(scores, segments) if score > 0 and end > start]
 
 
-def test_snapshot(session, tester, step, config, class_names):
-    """Restore the snapshot of `step` and write its results.
+class Done(NamedTuple):
+    """What is done of one video: a line of the partial file."""
 
-    Returns (results, video accuracy), the latter None where no label is known.
+    video: str
+    hit: bool      # is the label right? None where it is unknown, or the video skipped
+    results: list  # of results_of; of a skipped video, none
+
+
+def done_of(video, detections, class_names, test):
+    """The Done of a video and its Detections, None where it is skipped."""
+    if detections is None:
+        return Done(video.name, None, [])
+    hit = bool(video.label == detections.label) if video.label >= 0 else None
+    return Done(video.name, hit, results_of(video, detections, class_names, test))
+
+
+def test_snapshot(session, tester, step, config, class_names):
+    """Restore the snapshot of `step` and write its results, or take them where they are there.
+
+    Returns (results, video accuracy), the latter None where no label is known. Beside the results,
+    …-N.origin.json says what they come from; until they are whole, …-N.partial.jsonl has the videos done, after a
+    first line that says the same.
     """
-    snapshots.restore(session, snapshots.path(config.model_dir, step), tester.variables)
-    session.run(tester.transfer)
-    results, hits = {video.name: [] for video in tester.videos}, []  # of skipped videos, none
-    for video, detections in detect_all(session, tester, 'step %d' % step):
-        results[video.name] = results_of(video, detections, class_names, config.test)
-        if video.label >= 0:
-            hits.append(video.label == detections.label)
-    results = {'version': 'VERSION 1.3', 'results': results, 'external_data': {}}
     path = os.path.join(config.results_dir, RESULTS_NAME % step)
+    origin = origin_of(tester, step, config, class_names)
+    kept = config.resume == 'auto' and finished(path, origin)
+    if kept:
+        print('results %s: kept, of an earlier run (--resume never makes them again)' % path, flush=True)
+        return kept
+
+    partial = os.path.splitext(path)[0] + '.partial.jsonl'
+    done = begun(partial, origin, config.test.test_batch_size) if config.resume == 'auto' else []
+    # written anew: the end may be torn, or a batch that is not whole
+    with written_whole(partial) as whole, open(whole, 'w', encoding='utf-8') as lines:
+        lines.writelines(json.dumps(line) + '\n' for line in [origin] + done)
+    if len(done) < len(tester.videos):
+        snapshots.restore(session, snapshots.path(config.model_dir, step), tester.variables)
+        session.run(tester.transfer)
+        for batch in detect_all(session, tester, 'step %d' % step, len(done)):
+            new = [done_of(video, detections, class_names, config.test) for video, detections in batch]
+            append(partial, ''.join(json.dumps(line) + '\n' for line in new))
+            done += new
+    done = [Done(*line) for line in done]
+    hits = [line.hit for line in done if line.hit is not None]
+    accuracy = float(np.mean(hits)) if hits else None
+    results = {'version': 'VERSION 1.3', 'results': {line.video: line.results for line in done}, 'external_data': {}}
     write_json(path, results, indent=None)
+    write_json(_origin_path(path), dict(origin, accuracy=accuracy, sha256=sha256(path)))
+    os.remove(partial)
     print('results %s' % path, flush=True)
-    return results, float(np.mean(hits)) if hits else None
+    return results, accuracy
+
+
+def _origin_path(path):
+    return os.path.splitext(path)[0] + '.origin.json'
+
+
+def origin_of(tester, step, config, class_names):
+    """What the results of a snapshot come from: equal where they are. Features count by their place alone."""
+    chosen = settings.to_dict(config)
+    return {'snapshot': snapshots.checksums(snapshots.path(config.model_dir, step)),
+            'model': chosen['model'], 'test': chosen['test'],
+            'features': os.path.abspath(config.data.path('target_features')),
+            'videos': _digest([(video.name, video.label, video.seconds, video.frames) for video in tester.videos]),
+            'class_names': _digest(class_names)}
+
+
+def _digest(value):
+    return hashlib.sha256(repr(value).encode()).hexdigest()
+
+
+def finished(path, origin):
+    """(results, video accuracy) of an earlier run with the same origin, or None where there are none, whole."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        with open(_origin_path(path), encoding='utf-8') as text:
+            saved = json.load(text)
+        if {name: saved[name] for name in origin} == origin and saved['sha256'] == sha256(path):
+            with open(path, encoding='utf-8') as text:
+                return json.load(text), saved['accuracy']
+    return None
+
+
+def begun(path, origin, batch_size):
+    """Lists of Done that an interrupted run with the same origin left, as whole batches; a torn end is left out.
+
+    Whole batches, for a video's numbers may differ in the last digits from batch to batch.
+    """
+    lines = []
+    with contextlib.suppress(OSError, ValueError), open(path, encoding='utf-8') as text:
+        for line in text:
+            if not line.endswith('\n'):
+                break
+            lines.append(json.loads(line))
+    if not lines or lines[0] != origin:
+        return []
+    whole = len(lines[1:]) // batch_size * batch_size
+    return lines[1:1 + whole]
 
 
 class Tested(NamedTuple):
@@ -160,8 +254,7 @@ def report(rows, results_dir):
         print('figure %s' % path)
     table = format_table(rows)
     print(table)
-    with open(os.path.join(results_dir, LOG_NAME), 'a') as log:
-        print(table, file=log)
+    append(os.path.join(results_dir, LOG_NAME), table + '\n')
 
 
 def main(argv=None):
@@ -176,7 +269,11 @@ def main(argv=None):
     if not steps:
         raise InputError('%s: no snapshots %s*; train first, or name their folder with --model_dir'
                          % (config.model_dir, snapshots.PREFIX))
-    run(resolve_classes(config), steps)
+    if config.resume not in ('auto', 'never'):
+        raise InputError('--resume %r: expected auto or never; --steps names the snapshots' % config.resume)
+    with locked(os.path.join(config.results_dir, LOCK_NAME)):
+        sweep(config.results_dir, '*_step-*.partial[0-9]*')
+        run(resolve_classes(config), steps)
 
 
 def _step_list(text):
@@ -193,7 +290,7 @@ def run(config, steps):
         print('no ground truth at %s: results are written, not evaluated' % path)
     class_names = read_class_names(config.data.path('target_categories'))
     tester, rows = build(config), []
-    with new_session() as session:
+    with new_session(config.threads) as session:
         for step in steps:
             results, accuracy = test_snapshot(session, tester, step, config, class_names)
             if truth is not None:
@@ -205,4 +302,4 @@ def run(config, steps):
 
 
 if __name__ == '__main__':
-    sys.exit(exit_status(main))
+    leave(main)

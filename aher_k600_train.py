@@ -1,26 +1,31 @@
 """Train AherNet, ActivityNet → Kinetics-600: eight updates a step (SPEC section 7).
 
 Reads the four streams' data below --data_root, writes snapshots, their settings, TensorBoard scalars and
-loss_results_log.txt to --model_dir.
+loss_results_log.txt to --model_dir, and goes on from the newest snapshot there.
 """
 import collections
+import json
 import os
-import sys
+import re
 import time
 from typing import NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
 import aher_model as aher
 import config as settings
 import snapshots
 from aher_model import BACKBONE, DISCRIMINATOR, GENERATOR, HEADS, SOURCE_CLASSIFIER, TARGET_CLASSIFIER, TRANSFER
-from data_loader import TRAINING_PATHS, check_paths, reported, resolve_classes, training_stream
-from errors import exit_status
+from data_loader import TRAINING_PATHS, check_paths, reported, resolve_classes, training_stream, videos_of
+from errors import InputError, Stopped, leave
+from files import append, locked, written_whole
+from stopping import Stop
 from tensorflow_setup import session as new_session
 from tensorflow_setup import tf
 
 LOG_NAME = 'loss_results_log.txt'
+LOCK_NAME = '.train.lock'
 FLAGS = {
     'batch_size': 'samples of each stream a step',
     'max_steps': 'steps in all, of eight updates each; 0 saves the untrained network',
@@ -31,6 +36,10 @@ FLAGS = {
     'context_adversary': 'off: no updates 5 and 6; context is trained by localization alone',
     'init_checkpoint': 'snapshot to start from: backbone, heads and transfer',
     'seed': 'of initial weights and of the order of samples',
+    'max_to_keep': 'newest snapshots that are kept; 0: all',
+    'on_nan': 'what a loss or weight that is not finite does: stop, or skip: the step is undone and left out',
+    'max_skips': 'skipped steps in a row that stop the run',
+    'accept_changes': 'on: go on from a snapshot although settings or tables have changed',
 }
 
 
@@ -38,6 +47,7 @@ class Update(NamedTuple):
     """One update: its gradients, and the operation that applies them."""
 
     name: str
+    losses: dict      # loss term → scalar
     gradients: dict   # loss term → [(gradient or None, variable)]
     op: tf.Operation
 
@@ -178,7 +188,7 @@ def _update(name, terms, variables, adams, ordered):
     for term, pairs in gradients.items():
         with tf.control_dependencies(ready + (steps if ordered else [])):
             steps.append(adams[term].apply_gradients(pairs))
-    return Update(name, gradients, tf.group(*steps))
+    return Update(name, terms, gradients, tf.group(*steps))
 
 
 def main(argv=None):
@@ -195,41 +205,207 @@ def main(argv=None):
 
 
 def run(config):
-    """Train `config.train.max_steps` steps from new weights, or from --init_checkpoint's."""
+    """Train until `config.train.max_steps`, from where config.resume says.
+
+    Raises Stopped after a signal, with a snapshot written, and InputError where a loss is not finite.
+    """
+    with locked(os.path.join(config.model_dir, LOCK_NAME)):
+        snapshots.clean(config.model_dir)
+        start = snapshots.start_of(config)
+        if start and start.step >= config.train.max_steps:
+            print('%s: trained to step %d already; --max_steps %d asks for no more'
+                  % (start.prefix, start.step, config.train.max_steps))
+            return
+        train(build(config), config, start)
+
+
+class Trainer(NamedTuple):
+    """The graph of one training run."""
+
+    stream: NamedTuple  # data_loader.Stream of Batch
+    step: Step
+    parts: NamedTuple   # snapshots.Parts
+    guard: object       # Guard
+
+
+def build(config):
+    """Config → Trainer."""
     tf.set_random_seed(config.train.seed)
     stream = training_stream(config)
-    print(stream.summary, flush=True)
     step = training_step(stream.batch, config)
-    saver = tf.train.Saver(aher.group_variables(*aher.GROUPS) + [step.counter], max_to_keep=None)
-    os.makedirs(config.model_dir, exist_ok=True)
-    with new_session() as session, open(os.path.join(config.model_dir, LOG_NAME), 'w') as log, \
-            tf.summary.FileWriter(config.model_dir) as board, reported(stream):
-        session.run([tf.global_variables_initializer(), stream.initializer])
-        if config.train.init_checkpoint:
+    parts = snapshots.parts_of(aher.group_variables(*aher.GROUPS) + [step.counter])
+    return Trainer(stream, step, parts, Guard(step, parts, config.train.on_nan == 'skip'))
+
+
+def train(trainer, config, start):
+    """Train from `start`, a snapshots.Start or None, in the model folder, which no other run may use meanwhile."""
+    stream, first = trainer.stream, start.step if start else 0
+    print(stream.summary, flush=True)
+    if start and not config.train.accept_changes and start.progress['next_videos'] != _videos(
+            stream, config, first + 1):
+        raise InputError('%s: the tables have changed since: step %d would not get the videos that it was to get; '
+                         'give the tables it was trained on, or --accept_changes on' % (start.prefix, first + 1))
+    _cut_log(config, first)
+    with new_session(config.threads) as session, reported(stream), \
+            tf.summary.FileWriter(config.model_dir, filename_suffix='.step-%d' % first) as board:
+        session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+        session.run(stream.initializer, {stream.first: first * config.train.batch_size})
+        if start:
+            snapshots.resume(session, trainer.parts, start)
+            print('going on from %s' % start.prefix, flush=True)
+        elif config.train.init_checkpoint:
             snapshots.restore(session, config.train.init_checkpoint,
                               aher.group_variables(BACKBONE, HEADS, TRANSFER))
-        _loop(session, step, saver, config, log, board)
+        # what an earlier run showed of later steps is dropped
+        board.add_session_log(tf.SessionLog(status=tf.SessionLog.START), first + 1)
+        _loop(session, trainer, config, start, board)
 
 
-def _loop(session, step, saver, config, log, board):
-    train, fetches = config.train, {'losses': step.losses, 'rate': step.rate, 'op': step.op}
-    window, since = [], time.time()
-    with tqdm(total=train.max_steps, unit='step', smoothing=0.1) as progress:
-        for number in range(1, train.max_steps + 1):
-            found = session.run(fetches)
-            window.append(found['losses'])
-            progress.update()
+def _loop(session, trainer, config, start, board):
+    stream, step, parts, guard = trainer
+    train, first = config.train, start.step if start else 0
+    window = Window(**start.progress['window']) if start else Window()
+    fetches = {'losses': step.losses, 'rate': step.rate, 'checked': guard.checked, 'op': step.op}
+    number, since, asked = first, time.time(), None
+
+    def say(line):
+        bar.write(line)
+        append(os.path.join(config.model_dir, LOG_NAME), line + '\n')
+
+    def save():
+        fault = guard.fault_of_variables(session)
+        if fault:
+            raise InputError('step %d: %s; it is not saved, the last snapshot stays; lower --learning_rate, or give '
+                             '--on_nan skip' % (number, fault))
+        board.flush()
+        progress = {'window': window._asdict(), 'next_videos': _videos(stream, config, number + 1)}
+        bar.write('snapshot %s' % snapshots.save(session, parts, config, number, progress))
+
+    with tqdm(total=train.max_steps, initial=first, unit='step', smoothing=0.1) as bar, Stop('step') as stop:
+        guard.keep(session)
+        for number in range(first + 1, train.max_steps + 1):
+            with stop.round():
+                found = session.run(fetches)
+            fault = guard.fault(session, found['checked'])
+            if fault:
+                fault = 'step %d  %s; videos %s' % (number, fault, json.dumps(_videos(stream, config, number)))
+                window = window.skip()
+                if train.on_nan == 'stop' or window.skips == train.max_skips:
+                    raise InputError('%s; the last snapshot stays; look at these videos\' features, lower '
+                                     '--learning_rate, or give --on_nan skip (--max_skips %d in a row)'
+                                     % (fault, train.max_skips))
+                guard.undo(session)
+                say('%s; skipped, step %d of those skipped' % (fault, window.all_skips))
+            else:
+                guard.keep(session)
+                window = window.add(found['losses'])
+            bar.update()
             if number % train.log_step == 0:
-                means = {name: sum(float(losses[name]) for losses in window) / len(window) for name in step.losses}
-                means.update(rate=float(found['rate']), steps_per_second=len(window) / (time.time() - since))
-                line = log_line(number, means)
-                progress.write(line)
-                print(line, file=log, flush=True)
+                means = window.means()
+                means.update(rate=float(found['rate']),
+                             steps_per_second=min(train.log_step, number - first) / (time.time() - since))
+                say(log_line(number, means))
                 board.add_summary(_scalars(means), number)
-                window, since = [], time.time()
+                window, since = window.empty(), time.time()
+            asked = stop.asked
+            if asked:
+                break
             if number % train.snapshot_step == 0 and number != train.max_steps:
-                progress.write('snapshot %s' % snapshots.save(session, saver, config, number))
-    print('snapshot %s' % snapshots.save(session, saver, config, train.max_steps), flush=True)
+                save()
+        save()
+    if asked:
+        raise Stopped(asked, 'snapshot of step %d is written, the same command goes on from it' % number)
+
+
+def _videos(stream, config, number):
+    """Names of the videos of step `number`, by stream."""
+    size = config.train.batch_size
+    return videos_of(stream, (number - 1) * size, size)
+
+
+class Window(NamedTuple):
+    """Steps since the last log line, and those left out; a snapshot keeps it."""
+
+    sums: dict = {}     # name → sum of a loss over the steps counted
+    steps: int = 0      # that are counted
+    skips: int = 0      # steps left out in a row, up to the last one
+    all_skips: int = 0  # steps left out in all
+
+    def add(self, losses):
+        """With one more step, of these losses {name: value}."""
+        return self._replace(sums={name: self.sums.get(name, 0) + float(value) for name, value in losses.items()},
+                             steps=self.steps + 1, skips=0)
+
+    def skip(self):
+        """With one more step left out."""
+        return self._replace(skips=self.skips + 1, all_skips=self.all_skips + 1)
+
+    def means(self):
+        """Mean losses {name: value}; none where no step is counted."""
+        return {name: total / self.steps for name, total in self.sums.items()}
+
+    def empty(self):
+        """After a log line."""
+        return self._replace(sums={}, steps=0)
+
+
+class Guard:
+    """Finds losses and weights that are not finite and, where it is to, takes their step back.
+
+    Losses come with the step, so that looking at them costs nothing. Taking back costs the memory of all
+    variables once more, and, each step, the time to copy and to look at them.
+    """
+
+    def __init__(self, step, parts, undoing):
+        """Look at `step`'s losses and `parts`' variables; the counter counts steps that are taken back too."""
+        losses = [('%s of update %s' % (term, update.name), loss)
+                  for update in step.updates for term, loss in update.losses.items()]
+        variables = [variable for part in parts for variable in part.variables if variable is not step.counter]
+        self.checked = tf.stack([loss for _, loss in losses])  # to be fetched with the step
+        self._losses = [name for name, _ in losses]
+        self._variables = [variable.op.name for variable in variables]
+        self._finite = tf.stack([tf.reduce_all(tf.is_finite(variable)) for variable in variables])
+        self._keep = self._undo = None
+        if undoing:
+            copies = [tf.Variable(tf.zeros(variable.shape, variable.dtype.base_dtype), trainable=False,
+                                  use_resource=True, collections=[tf.GraphKeys.LOCAL_VARIABLES])
+                      for variable in variables]
+            self._keep = tf.group(*[copy.assign(variable) for copy, variable in zip(copies, variables)])
+            self._undo = tf.group(*[variable.assign(copy) for copy, variable in zip(copies, variables)])
+
+    def fault(self, session, checked):
+        """What is not finite after a step with these values of `checked`, or None. Variables: where it can undo."""
+        for name, value in zip(self._losses, checked):
+            if not np.isfinite(value):
+                return 'loss %s is %s' % (name, value)
+        return self.fault_of_variables(session) if self._undo else None
+
+    def fault_of_variables(self, session):
+        """Which variable is not finite, or None."""
+        finite = session.run(self._finite)
+        return None if finite.all() else 'variable %s is not finite' % self._variables[int(np.argmin(finite))]
+
+    def keep(self, session):
+        """Remember the variables, where it is to undo."""
+        if self._keep:
+            session.run(self._keep)
+
+    def undo(self, session):
+        """Set the variables to what was kept."""
+        session.run(self._undo)
+
+
+def _cut_log(config, step):
+    """Drop log lines of steps after `step`, and one that was not finished: the run writes them again."""
+    path, kept = os.path.join(config.model_dir, LOG_NAME), []
+    if os.path.exists(path):
+        with open(path, encoding='utf-8', errors='replace') as lines:
+            for line in lines:
+                match = re.match(r'step (\d+) .*\n$', line)
+                if match and int(match.group(1)) <= step:
+                    kept.append(line)
+    with written_whole(path) as partial, open(partial, 'w', encoding='utf-8') as text:
+        text.writelines(kept)
 
 
 def log_line(step, means):
@@ -242,4 +418,4 @@ def _scalars(means):
 
 
 if __name__ == '__main__':
-    sys.exit(exit_status(main))
+    leave(main)

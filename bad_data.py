@@ -20,7 +20,7 @@ class BadData:
 
     def __init__(self, data, folder):
         """`data` is a DataConfig; bad_data.csv will stand in `folder`, where that of an earlier run is removed."""
-        self.failures = []  # InputErrors that end the run; a session error hides them
+        self.failures = []  # what ends the run, where a session error hides it
         self._skips, self._most_share = data.bad_data == 'skip', data.max_bad_share
         self._path = os.path.join(folder, NAME)
         self._lock = threading.Lock()
@@ -41,17 +41,12 @@ class BadData:
         except InputError as error:
             with self._lock:
                 if not self._skips:
-                    self.failures.append(error)
                     raise
                 self._read[stream].add(video)
                 if video not in self._bad[stream]:
                     self._bad[stream].add(video)
                     self._list(video, stream, error)
-                try:
-                    self.check_share(stream, len(self._bad[stream]), len(self._read[stream]), error)
-                except InputError as too_many:
-                    self.failures.append(too_many)
-                    raise
+                self.check_share(stream, len(self._bad[stream]), len(self._read[stream]), error)
             return None
         if self._skips:
             with self._lock:

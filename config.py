@@ -61,6 +61,10 @@ class TrainConfig(NamedTuple):
     iou_weight: float = 25.0
     adversary_weight: float = 0.1
     init_checkpoint: str = ''            # warm start of update 3's variables; '' for none
+    max_to_keep: int = 0                 # newest model snapshots that are kept; 0: all
+    on_nan: str = 'stop'                 # 'stop', or 'skip': a step whose losses or weights are not finite is undone
+    max_skips: int = 10                  # skipped steps in a row that stop the run
+    accept_changes: bool = False         # continue a snapshot although settings or tables are not what they were
     seed: int = 0                        # of initial weights and of the order of samples
     faults: Faults = Faults()
 
@@ -116,6 +120,8 @@ class Config(NamedTuple):
     config: str = 'k600'
     model_dir: str = 'models'            # snapshots, settings, logs
     results_dir: str = 'results'         # results JSON, test log
+    resume: str = 'auto'                 # 'auto': go on where the last run stopped; 'never'; or a snapshot's path
+    threads: int = 0                     # of TensorFlow, within and between operations; 0: its choice; 1: repeatable
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     test: TestConfig = TestConfig()
@@ -174,14 +180,16 @@ def check(config):
         if getattr(part, name) not in choices:
             raise InputError('--%s %r: expected one of %s' % (name, getattr(part, name), ', '.join(choices)))
 
-    for part, name in ((config.train, 'seed'), (config.train, 'max_steps'), (config.data, 'workers')):
+    for part, name in ((config.train, 'seed'), (config.train, 'max_steps'), (config.train, 'max_to_keep'),
+                       (config.data, 'workers'), (config, 'threads')):
         if not 0 <= getattr(part, name) < 2 ** 31:
             raise InputError('--%s %s: expected 0 to 2147483647' % (name, getattr(part, name)))
     positive(config.model, 'feature_width', 'source_classes', 'untrimmed_steps', 'moment_steps')
-    positive(config.train, 'batch_size', 'snapshot_step', 'log_step', 'generator_repeats')
+    positive(config.train, 'batch_size', 'snapshot_step', 'log_step', 'generator_repeats', 'max_skips')
     positive(config.train, 'learning_rate', 'adversary_rate')
     positive(config.test, 'test_batch_size', 'max_detections', 'top_anchors')
     one_of(config.model, 'transfer', ('mlp', 'identity'))
+    one_of(config.train, 'on_nan', ('stop', 'skip'))
     one_of(config.test, 'score_by', ('iou', 'proposal'))
     one_of(config.test, 'proposals', ('network', 'uniform'))
     one_of(config.data, 'bad_data', ('stop', 'skip'))
@@ -193,18 +201,42 @@ def check(config):
     return config
 
 
-def to_json(config):
-    """The settings as indented JSON text, one object a part."""
+def to_dict(config):
+    """The settings as JSON would give them back: a dict a part, lists for tuples."""
     def plain(value):
         if hasattr(value, '_asdict'):
             return {name: plain(entry) for name, entry in value._asdict().items()}
-        return value
-    return json.dumps(plain(config), indent=2) + '\n'
+        return list(value) if isinstance(value, tuple) else value
+    return plain(config)
+
+
+def to_json(config):
+    """The settings as indented JSON text, one object a part."""
+    return json.dumps(to_dict(config), indent=2) + '\n'
+
+
+# How long and where a run trains, what it writes, what it does when disturbed: not what it computes.
+NOT_OF_TRAINING = ('max_steps', 'snapshot_step', 'log_step', 'max_to_keep', 'on_nan', 'max_skips', 'accept_changes',
+                   'workers')
+
+
+def differences(saved, config, parts):
+    """Settings of `parts` in which `config` is not as `saved` (of to_dict), a text each; paths may have moved.
+
+    What one of the two does not know, from another version of this code, is left out.
+    """
+    mine = to_dict(config)
+    return ['%s %s (this run: %s)' % (name, saved[part][name], value)
+            for part in parts for name, value in mine[part].items()
+            if name in saved.get(part, {}) and saved[part][name] != value and name not in NOT_OF_TRAINING
+            and not (part == 'data' and isinstance(value, str))]
 
 
 # Flags. A flag is a setting's name; its help says what the comment above says, for who reads no code.
 COMMON_FLAGS = {
     'model_dir': 'folder of snapshots, their settings and the logs',
+    'resume': 'auto: go on where the last run stopped; never: begin anew; or, of training, a snapshot\'s path',
+    'threads': 'threads of TensorFlow; 0: its choice; 1: repeatable to the last bit on a CPU',
     'feature_width': 'columns of a feature file',
     'source_classes': 'classes of the source data set',
     'target_classes': 'classes of the target data set (demo: as many as the class-name list has lines)',

@@ -130,23 +130,31 @@ class _Videos:
 
 
 class Stream(NamedTuple):
-    """Batches in the graph. Run `initializer` once; tf.errors.OutOfRangeError ends a finite stream."""
+    """Batches in the graph. Run `initializer` first; tf.errors.OutOfRangeError ends a finite stream."""
 
     batch: NamedTuple           # of tensors
     initializer: tf.Operation
+    first: tf.Tensor            # number of the sample to begin with, for the initializer; 0 unless fed
+    orders: dict                # name of each stream → its samples by number
     bad: BadData                # what could not be read
     summary: str                # one line: what is in the stream, what was left out and why
 
 
 @contextlib.contextmanager
 def reported(stream):
-    """Raise the InputError behind a session error that a sample of `stream` caused."""
+    """Raise the InputError, or whatever it was, behind a session error that a sample of `stream` caused."""
     try:
         yield
     except tf.errors.OpError:
         if stream.bad.failures:
             raise stream.bad.failures[0] from None
         raise
+
+
+def videos_of(stream, first, count):
+    """Names of the videos that samples `first` to `first + count` are from: {name of the stream: [name, …]}."""
+    return {name: [getattr(order[index][0], 'video', order[index][0]).name for index in range(first, first + count)]
+            for name, order in stream.orders.items()}
 
 
 def check_paths(data, names):
@@ -188,7 +196,8 @@ def training_stream(config):
     loaders = [_load_untrimmed(config), _load_foreground(config), _load_moment(config)]
     for loader, videos in zip(loaders, (source, _videos_of(foreground), _videos_of(moments))):
         _check_features(loader, videos, bad)
-    datasets = [_samples(tf.data.Dataset.range(2 ** 62), order, loader, bad, data.workers)
+    first = _first_sample()
+    datasets = [_samples(tf.data.Dataset.range(first, 2 ** 62), order, loader, bad, data.workers)
                 for order, loader in zip(orders, loaders)]
     batches = tf.data.Dataset.zip(tuple(
         dataset.batch(config.train.batch_size, drop_remainder=True).prefetch(2) for dataset in datasets))
@@ -199,24 +208,24 @@ def training_stream(config):
         len(source), segments, orders[1].samples)
     summary += '%d target videos, %d moments; %s' % (len(target), orders[2].samples, _reasons(unusable))
     return Stream(Batch(Untrimmed(*untrimmed), Foreground(*foreground), Moments(*moments)),
-                  iterator.initializer, bad, summary)
+                  iterator.initializer, first, dict(zip(Batch._fields, orders)), bad, summary)
 
 
 def validation_stream(config):
     """(Stream of Validation, list of Video): each target validation video once, in the info table's order.
 
-    A video that is skipped has no row in the stream, and keeps its place in the list.
+    The row of a video that is skipped has index -1.
     """
     data, bad = config.data, BadData(config.data, config.results_dir)
     check_paths(data, VALIDATION_PATHS)
     videos = _read_subset('target', 'validation', config.model.target_classes, data, collections.Counter(), bad)
-    loader = _load_validation(config)
+    loader, order, first = _load_validation(config), _Videos(videos), _first_sample()
     _check_features(loader, videos, bad)
-    dataset = _samples(tf.data.Dataset.range(len(videos)), _Videos(videos), loader, bad, data.workers)
-    dataset = dataset.filter(lambda index, *_: index >= 0)
+    dataset = _samples(tf.data.Dataset.range(first, len(videos)), order, loader, bad, data.workers)
     iterator = _iterator(dataset.batch(config.test.test_batch_size).prefetch(2), data.workers)
     summary = '%d target validation videos' % len(videos)
-    return Stream(Validation(*iterator.get_next()), iterator.initializer, bad, summary), videos
+    return Stream(Validation(*iterator.get_next()), iterator.initializer, first, {'validation': order}, bad,
+                  summary), videos
 
 
 MOST_TRIES = 1000  # samples that may be tried in place of one
@@ -269,6 +278,10 @@ def _reasons(unusable):
     return 'unusable segments: %s' % (', '.join(found) or 'none')
 
 
+def _first_sample():
+    return tf.placeholder_with_default(np.int64(0), [])
+
+
 class Loader(NamedTuple):
     """How a stream's sample is read: (sample, draws) → arrays of these types and shapes."""
 
@@ -295,12 +308,15 @@ def _samples(indices, order, loader, bad, workers):
             index = order.instead(index)
             if index is None:
                 return [np.full(shape, -1) for shape in loader.shapes]
-        bad.failures.append(InputError('%s: none of %d samples can be read' % (loader.stream, MOST_TRIES)))
-        raise bad.failures[-1]
+        raise InputError('%s: none of %d samples can be read' % (loader.stream, MOST_TRIES))
 
     def read(index):
-        return tuple(np.asarray(array, kind.as_numpy_dtype)
-                     for array, kind in zip(arrays_at(index), loader.types))
+        try:
+            arrays = arrays_at(index)
+        except Exception as error:  # TensorFlow would tell the type and the text alone
+            bad.failures.append(error)
+            raise
+        return tuple(np.asarray(array, kind.as_numpy_dtype) for array, kind in zip(arrays, loader.types))
 
     def in_graph(index):
         tensors = tf.numpy_function(read, [index], loader.types)

@@ -1,5 +1,12 @@
-"""The one error for input that cannot be used, and how scripts report it."""
+"""How a run ends early: the one-line error, the signal; and how scripts report it."""
+import contextlib
+import os
+import signal
 import sys
+import threading
+import traceback
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class InputError(ValueError):
@@ -17,11 +24,58 @@ def one_line(error):
     return ' '.join(str(error).split())
 
 
+class Stopped(BaseException):
+    """The signal `number` ended the run; the message is one line. No `except Exception` is to stop it."""
+
+    def __init__(self, number, kept=''):
+        """`kept` names what the run leaves to go on from."""
+        super().__init__('stopped by %s%s' % (signal.Signals(number).name, kept and '; ' + kept))
+        self.number = number
+
+
+def signal_status(number):
+    """The exit status of a run that the signal `number` ended: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + number
+
+
 def exit_status(main):
-    """Run `main()`; a process's exit status: 0, or 2 after an InputError, reported in one line."""
+    """Run `main()`; a process's exit status: 0, 2 after an InputError, signal_status after a signal; in one line."""
     try:
-        main()
+        with _signals_raise():
+            main()
     except InputError as error:
         print('error: %s' % error, file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return signal_status(stopped.number)
     return 0
+
+
+def leave(main):
+    """Run `main()` and end the process with its exit_status, without waiting for a thread that hangs in a read."""
+    try:
+        status = exit_status(main)
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+@contextlib.contextmanager
+def _signals_raise():
+    """Ctrl-C and SIGTERM raise Stopped in the main thread."""
+    def stop(number, _):
+        raise Stopped(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only there a program may change what signals do
+        return
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

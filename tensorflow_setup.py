@@ -3,6 +3,7 @@ import contextlib
 import os
 import sys
 import tempfile
+import threading
 import warnings
 
 
@@ -39,13 +40,27 @@ with _quiet_import():
 tf.logging.set_verbosity(tf.logging.ERROR)
 tf.disable_v2_behavior()
 
+CLOSE_SECONDS = 3  # that closing a session waits for reads under way
 __all__ = ['session', 'tf']
 
 
-def session(graph=None):
-    """A session that takes GPU memory as it grows and runs on the CPU where there is no GPU."""
-    config = tf.ConfigProto(allow_soft_placement=True)
+@contextlib.contextmanager
+def session(threads=0):
+    """A session that takes GPU memory as it grows and runs on the CPU where there is no GPU.
+
+    `threads` work within an operation and as many operations at a time; 0: TensorFlow's choice. With 1, sums on
+    the CPU have one order. Closing it waits for the samples being read, but not for a read that hangs.
+    """
+    config = tf.ConfigProto(allow_soft_placement=True, intra_op_parallelism_threads=threads,
+                            inter_op_parallelism_threads=threads)
     config.gpu_options.allow_growth = True
     # rewriting the graph takes longer than it saves: 20 s for a training step, whose operations are few and large
     config.graph_options.rewrite_options.disable_meta_optimizer = True
-    return tf.Session(graph=graph, config=config)
+    opened = tf.Session(config=config)
+    try:
+        with opened.as_default():
+            yield opened
+    finally:
+        closing = threading.Thread(target=opened.close, daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
