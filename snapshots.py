@@ -90,7 +90,7 @@ def save(session, parts, config, step, progress):
     except OSError as error:
         raise InputError('%s: cannot be written: %s' % (path(folder, step), error.strerror)) from None
     except (tf.errors.OpError, ValueError) as error:  # ValueError: Saver's of a folder that is gone
-        raise InputError('%s: cannot be written: %s' % (path(folder, step), str(error).splitlines()[0])) from None
+        raise InputError('%s: cannot be written: %s' % (path(folder, step), _reason(error))) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return path(folder, step)
@@ -193,7 +193,7 @@ def restore(session, prefix, variables):
     try:
         found = tf.train.NewCheckpointReader(prefix).get_variable_to_shape_map()
     except (tf.errors.OpError, ValueError) as error:
-        raise InputError('%s: no readable snapshot (%s)' % (prefix, str(error).splitlines()[0])) from None
+        raise InputError('%s: no readable snapshot (%s)' % (prefix, _reason(error))) from None
     for variable in variables:
         name, expected = variable.op.name, variable.shape.as_list()
         if name not in found:
@@ -204,7 +204,14 @@ def restore(session, prefix, variables):
     try:
         tf.train.Saver(variables).restore(session, prefix)
     except tf.errors.OpError as error:
-        raise InputError('%s: unreadable (%s)' % (prefix, error.message.splitlines()[0])) from None
+        raise InputError('%s: unreadable (%s)' % (prefix, _reason(error))) from None
+
+
+def _reason(error):
+    """The line of a TensorFlow error that says why: version 2 puts the operation's traceback before it."""
+    lines = str(error).splitlines()
+    nodes = [number for number, line in enumerate(lines[:-1]) if line.startswith('Node: ')]
+    return lines[nodes[0] + 1 if nodes else 0]
 
 
 def check_settings(prefix, config):

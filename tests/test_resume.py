@@ -406,7 +406,7 @@ def test_a_loss_that_is_not_finite_stops(tmp_path, factor, what):
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     with small_training(tmp_path, [1, 1, 1e25]) as small:  # the loss is finite, its gradient's square is not
-        with pytest.raises(InputError, match='step 3: variable weights/Adam_1 is not finite; it is not saved'):
+        with pytest.raises(InputError, match='step 3: variable weights.* is not finite; it is not saved'):
             small.train()
         assert small.resumed_step() == 2
 
@@ -534,7 +534,7 @@ def test_no_space_left(small, monkeypatch):
     for size in (100, 5000, 20000):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))  # the writing itself fails, inside TensorFlow
         try:
-            with pytest.raises(InputError, match='step_2: cannot be written: .+') as caught:
+            with pytest.raises(InputError, match='step_2: cannot be written: .*File too large') as caught:
                 small.save(2, max_to_keep=1)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)

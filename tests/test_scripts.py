@@ -254,7 +254,7 @@ def test_a_snapshot_of_another_width(trained, tmp_path):
 
 
 def test_features_of_another_width(world, capsys):
-    common, _ = flags(world)
+    common, _ = flags(world, models='none')
     error = error_of(capsys, aher_k600_train, *common, '--feature_width', '65', '--max_steps', '1')
     assert '.npy' in error and 'found 64 columns, expected 65' in error
 
@@ -263,7 +263,7 @@ def test_a_malformed_row(world, tmp_path, capsys):
     labels = (world / 'data' / 'k600_train_val_gt.txt').read_text().splitlines()
     labels[4] = 'demo_moment_0005 9 many'
     (tmp_path / 'labels.txt').write_text('\n'.join(labels))
-    common, _ = flags(world)
+    common, _ = flags(world, models='none')
     error = error_of(capsys, aher_k600_train, *common, '--target_labels', str(tmp_path / 'labels.txt'))
     assert 'labels.txt, row 5' in error
     labels[4] = 'demo_moment_0005 9 3'
