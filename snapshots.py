@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 import config as settings
-from errors import InputError, one_line
+from errors import InputError
 from files import read_json, sha256, sweep, sync
 from tensorflow_setup import tf
 
@@ -92,7 +92,7 @@ def save(session, parts, config, step, progress):
     except OSError as error:
         raise InputError('%s: cannot be written: %s' % (path(folder, step), error.strerror)) from None
     except (tf.errors.OpError, ValueError) as error:  # ValueError: Saver's of a folder that is gone
-        raise InputError('%s: cannot be written: %s' % (path(folder, step), str(error).splitlines()[0])) from None
+        raise InputError('%s: cannot be written: %s' % (path(folder, step), _reason(error))) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return path(folder, step)
@@ -193,7 +193,7 @@ def restore(session, prefix, variables):
         reader = tf.train.NewCheckpointReader(prefix)
         found, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise InputError('%s: no readable snapshot (%s)' % (prefix, one_line(error))) from None
+        raise InputError('%s: no readable snapshot (%s)' % (prefix, _reason(error))) from None
     for variable in variables:
         name, expected = variable.op.name, variable.shape.as_list()
         if name not in found:
@@ -207,11 +207,18 @@ def restore(session, prefix, variables):
     try:
         tf.train.Saver(variables).restore(session, prefix)
     except tf.errors.OpError as error:
-        raise InputError('%s: unreadable (%s)' % (prefix, one_line(error.message))) from None
+        raise InputError('%s: unreadable (%s)' % (prefix, _reason(error))) from None
     for variable in variables:
         if not np.isfinite(session.run(variable)).all():
             raise InputError('%s: variable %s holds numbers that are not finite: its training diverged; take an '
                              'earlier snapshot' % (prefix, variable.op.name))
+
+
+def _reason(error):
+    """The line of a TensorFlow error that says why: version 2 puts the operation's traceback before it."""
+    lines = str(error).splitlines()
+    nodes = [number for number, line in enumerate(lines[:-1]) if line.startswith('Node: ')]
+    return lines[nodes[0] + 1 if nodes else 0]
 
 
 def check_settings(prefix, config):

@@ -522,12 +522,12 @@ def test_too_much_bad_data_stop_the_run(tmp_path):
     assert '(5 of 5 videos lack theirs)' in message_of(summary_of, settings.override(config, bad_data='stop'))
 
 
-def test_a_skipped_validation_video_has_no_row(tmp_path):
+def test_a_skipped_validation_video_has_index_minus_1(tmp_path):
     config = skipping(make(tmp_path, target={name: video(subset='validation') for name in 'abcde'},
                            results_dir=str(tmp_path / 'results')))
     write(os.path.join(config.data.path('target_features'), 'c.npy'), b'no array')
     batches, videos = of_validation(config)
-    assert np.concatenate([batch.index for batch in batches]).tolist() == [0, 1, 3, 4]
+    assert np.concatenate([batch.index for batch in batches]).tolist() == [0, 1, -1, 3, 4]
     assert [found.name for found in videos] == list('abcde')
     assert [row[:2] for row in listed(tmp_path / 'results')] == [('video', 'stream'), ('c', 'validation')]
     message = message_of(of_validation, settings.override(config, bad_data='stop'))

@@ -254,9 +254,10 @@ def test_a_snapshot_of_another_width(trained, tmp_path):
             snapshots.restore(session, snapshots.path(str(trained / 'models'), 4), [extra])
 
 
-@pytest.mark.parametrize('content', ['', '[]', '{', '{"model": 3}', '[' * 10 ** 5, b'\xff'])
+@pytest.mark.parametrize('content', ['', '[]', '{', '{"model": 3}', '[' * 10 ** 5, b'\xff'], ids=range(6))
 def test_settings_beside_a_snapshot_that_are_none(tmp_path, content):
     prefix = str(tmp_path / 'snapshot')
+    open(prefix + '.index', 'w').close()
     with open(prefix + '.json', 'wb') as file:
         file.write(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match='snapshot.json: '):
@@ -288,7 +289,7 @@ def test_hostile_snapshots(tmp_path):
     for end in ('.index', '.data-00000-of-00001'):
         with open(sound + end, 'rb') as file:
             content = file.read()
-        for damaged in (b'', content[:-5], content[:10], b'x' * len(content), None):
+        for damaged in (b'', content[:20], b'x' * len(content), None):
             os.remove(sound + end)
             if damaged is not None:
                 with open(sound + end, 'wb') as file:
@@ -315,7 +316,7 @@ def test_a_skipped_video_has_no_results(trained, tmp_path, capsys):
 
 
 def test_features_of_another_width(world, capsys):
-    common, _ = flags(world)
+    common, _ = flags(world, models='none')
     error = error_of(capsys, aher_k600_train, *common, '--feature_width', '65', '--max_steps', '1')
     assert '.npy' in error and 'found 64 columns, expected 65' in error
 
@@ -324,7 +325,7 @@ def test_a_malformed_row(world, tmp_path, capsys):
     labels = (world / 'data' / 'k600_train_val_gt.txt').read_text().splitlines()
     labels[4] = 'demo_moment_0005 9 many'
     (tmp_path / 'labels.txt').write_text('\n'.join(labels))
-    common, _ = flags(world)
+    common, _ = flags(world, models='none')
     error = error_of(capsys, aher_k600_train, *common, '--target_labels', str(tmp_path / 'labels.txt'))
     assert 'labels.txt, row 5' in error
     labels[4] = 'demo_moment_0005 9 3'
