@@ -208,10 +208,11 @@ def restore(session, prefix, variables):
         tf.train.Saver(variables).restore(session, prefix)
     except tf.errors.OpError as error:
         raise InputError('%s: unreadable (%s)' % (prefix, _reason(error))) from None
-    for variable in variables:
-        if not np.isfinite(session.run(variable)).all():
-            raise InputError('%s: variable %s holds numbers that are not finite: its training diverged; take an '
-                             'earlier snapshot' % (prefix, variable.op.name))
+    numbers = [variable for variable in variables if variable.dtype.base_dtype.is_floating]
+    finite = session.run(tf.stack([tf.reduce_all(tf.is_finite(variable)) for variable in numbers]))
+    if not finite.all():
+        raise InputError('%s: variable %s holds numbers that are not finite: its training diverged; take an '
+                         'earlier snapshot' % (prefix, numbers[int(np.argmin(finite))].op.name))
 
 
 def _reason(error):

@@ -212,7 +212,7 @@ def test_a_stream_begins_where_it_is_told(world):
             for one, other in zip(part, again):
                 np.testing.assert_array_equal(one, other)
         labels = {video.name: video.label for video in data_loader._read_subset(
-            'source', 'training', 20, tiny(world, 'begun').data, collections.Counter())}
+            'source', 'training', 20, tiny(world, 'begun').data, collections.Counter(), stream.bad)}
         names = data_loader.videos_of(stream, 4, 2)
         assert [labels[name] for name in names['untrimmed']] == list(batches[2].untrimmed.labels)
         assert sorted(names) == ['foreground', 'moments', 'untrimmed']
