@@ -8,14 +8,19 @@ import traceback
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+MOST_SIGNS = 2000  # of a message
+
 
 class InputError(ValueError):
     """A file, row, key or setting cannot be used; the message is one line: what, found, expected, remedy.
 
-    What of it cannot be printed, such as a line end in a video's name, stands there as an escape.
+    What of it cannot be printed, such as a line end in a video's name, stands there as an escape. The middle of
+    one that quotes very much is left out.
     """
 
     def __init__(self, message):
+        if len(message) > MOST_SIGNS:
+            message = '%s … %s' % (message[:MOST_SIGNS // 2], message[-MOST_SIGNS // 2:])
         super().__init__(''.join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message))
 
 

@@ -82,6 +82,14 @@ class FeatureStore:
         self._file = None
         self._lock = threading.Lock()  # of opening the file; h5py itself lets one thread read at a time
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """Close the HDF5 file."""
+        if self._file is not None:
+            self._file.close()
+
     def exists(self):
         """Is the folder or the file there?"""
         return os.path.exists(self.path)

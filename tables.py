@@ -7,6 +7,7 @@ Each reader hands the InputError of a faulty row or entry to `report` and leaves
 raised. What makes all of a file unusable is always raised.
 """
 import collections
+import csv
 import io
 import math
 import ntpath
@@ -15,9 +16,8 @@ import reprlib
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from errors import InputError, one_line
+from errors import InputError
 from files import read_json, read_text
 
 DEVICES = {'CON', 'PRN', 'AUX', 'NUL'} | {'%s%d' % (port, n) for port in ('COM', 'LPT') for n in range(1, 10)}
@@ -156,32 +156,35 @@ def read_info(path, subset, report=stop):
     A video's later rows are left out; where one puts it into another subset, that is a fault: it would be
     tested on what it was trained with.
     """
-    try:  # index_col False: a row may end with a comma
-        table = pd.read_csv(io.StringIO(read_text(path)), dtype=str, index_col=False, keep_default_na=False,
-                            skip_blank_lines=False)
-    except (ValueError, OverflowError) as error:
-        raise InputError('%s: not a CSV table (%s)' % (path, one_line(error))) from None
-    missing = {'video', 'subset'} - set(table.columns)
-    if missing:
-        raise InputError('%s: no column %s in the header row, expected video and subset among names separated '
-                         'by commas' % (path, ', '.join(sorted(missing))))
-    videos, subsets = table.video.fillna('').tolist(), table.subset.fillna('').tolist()
+    rows = csv.reader(io.StringIO(read_text(path)), strict=True)
     subset_of, faulty = collections.OrderedDict(), set()
-    for number, (video, found) in enumerate(zip(videos, subsets), start=2):
-        if not video and not found:
-            continue  # an empty line
-        try:
-            check_id(video)
-            if subset_of.setdefault(video, found) != found:
-                faulty.add(video)
-                raise InputError('found video %s in subset %s, which an earlier row puts into %s; remove one'
-                                 % (video, found, subset_of[video]))
-        except InputError as error:
-            report(InputError('%s, row %d: %s' % (path, number, error)))
+    try:
+        header = next(rows, [])
+        missing = [name for name in ('video', 'subset') if name not in header]
+        if missing:
+            raise InputError('%s: no column %s in the header row, expected video and subset among names separated '
+                             'by commas' % (path, ', '.join(missing)))
+        at_video, at_subset = header.index('video'), header.index('subset')
+        for row in rows:
+            if not any(row):
+                continue
+            try:
+                if len(row) <= max(at_video, at_subset) or any(row[len(header):]):
+                    raise InputError('found %d cells, expected the %d of the header row' % (len(row), len(header)))
+                video, found = row[at_video], row[at_subset]
+                check_id(video)
+                if subset_of.setdefault(video, found) != found:
+                    faulty.add(video)
+                    raise InputError('found video %s in subset %s, which an earlier row puts into %s; remove one'
+                                     % (video, found, subset_of[video]))
+            except InputError as error:
+                report(InputError('%s, row %d: %s' % (path, rows.line_num, error)))
+    except csv.Error as error:
+        raise InputError('%s, row %d: not a CSV table (%s)' % (path, rows.line_num, error)) from None
     names = [video for video, found in subset_of.items() if found == subset and video not in faulty]
     if not names:
         raise InputError('%s: no video of subset %s (found %s)'
-                         % (path, subset, ', '.join(sorted(set(subsets) - {''})) or 'none'))
+                         % (path, subset, ', '.join(sorted(set(subset_of.values()) - {''})) or 'none'))
     return names
 
 

@@ -128,12 +128,13 @@ def test_class_names(tmp_path):
 
 @pytest.mark.parametrize('table, content, message', [
     ('source_info', 'name,subset\ns,training\n', 'no column video in the header row'),
-    ('source_info', 'video;subset\ns;training\n', 'no column subset, video in the header row'),
+    ('source_info', 'video;subset\ns;training\n', 'no column video, subset in the header row'),
     ('source_info', 'video,subset\ns,testing\nr,\n', 'no video of subset training (found testing)'),
     ('source_info', 'video,subset\ns,\n', 'no video of subset training (found none)'),
     ('source_info', 'video,subset\n"s,training\n', 'not a CSV table ('),
-    ('source_info', 'video,subset\ns,training\nr,training,,,\n', 'not a CSV table ('),
-    ('source_info', '', 'not a CSV table ('),
+    ('source_info', 'video,subset\ns,training\nr,training,x\n', 'row 3: found 3 cells, expected the 2 of'),
+    ('source_info', 'video,subset\ns\n', 'row 2: found 1 cells, expected the 2 of the header row'),
+    ('source_info', '', 'no column video, subset in the header row'),
     ('source_info', b'video,subset\n\xff,training\n', "codec can't decode byte 0xff"),
     ('source_labels', 's 0\n', "row 1: found 's 0', expected: video, a number, class index"),
     ('source_labels', 'r 0 1\ns 0 x\n', "row 2: found 's 0 x', expected: video, a number, class index"),

@@ -1,0 +1,160 @@
+"""Any bytes give a result or the one-line error; what evaluation promises of any results. By hypothesis."""
+import os
+
+import fuzz
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from evaluation.get_detection_performance import evaluate_detections
+from evaluation.get_proposal_performance import evaluate_proposals
+
+settings.register_profile('steady', derandomize=True, deadline=5000, database=None, max_examples=100,
+                          suppress_health_check=list(HealthCheck))
+settings.load_profile('steady')
+CORPUS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'corpus')
+
+# Parsers
+
+
+@st.composite
+def damaged(draw, content):
+    """`content` with some bytes overwritten, inserted, removed or repeated."""
+    content = bytearray(content)
+    for _ in range(draw(st.integers(0, 4))):
+        start = draw(st.integers(0, len(content)))
+        end = draw(st.integers(start, min(len(content), start + 20)))
+        content[start:end] = draw(st.one_of(
+            st.binary(max_size=8), st.sampled_from([
+                b'nan', b'-1', b'1e999', b'\x00', b'"', b',', b'\n', b'\t', b'[' * 2000, b'9' * 2000,
+                b'\xff\xff\xff\xff', b'\xef\xbb\xbf', b'../']),
+            st.just(bytes(content[:start]))))
+    return bytes(content)
+
+
+@pytest.mark.parametrize('parser', list(fuzz.FILES))
+def test_a_seed_is_read(parser, tmp_path):
+    assert fuzz.survives(parser, fuzz.seed(parser), str(tmp_path))
+
+
+@pytest.mark.parametrize('parser', list(fuzz.FILES))
+def test_any_bytes_give_a_result_or_the_error(parser, tmp_path):
+    @given(st.binary(max_size=300) | damaged(fuzz.seed(parser)))
+    def try_bytes(data):
+        fuzz.survives(parser, data, str(tmp_path))
+
+    try_bytes()
+
+
+@pytest.mark.parametrize('name', sorted(os.listdir(CORPUS)) if os.path.isdir(CORPUS) else [])
+def test_what_escaped_once(name, tmp_path):
+    with open(os.path.join(CORPUS, name), 'rb') as file:
+        assert not fuzz.survives(name.split('-')[0], file.read(), str(tmp_path))
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+                    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
+                        st.sampled_from(['v', 'segment', 'score', 'label', 'annotations', 'duration_second',
+                                         'duration_frame', 'feature_frame', 'subset']), inner)))
+def test_any_json_gives_a_result_or_the_error(tmp_path_factory, content):
+    folder = str(tmp_path_factory.getbasetemp())
+    for parser, key in (('results', 'results'), ('ground_truth', 'database'), ('entries', 'v')):
+        fuzz.survives(parser, fuzz.json.dumps({key: content}).encode(), folder)
+
+
+# Evaluation: segments of a video and class are apart, so that a result reaches one of them at most
+
+@st.composite
+def worlds(draw):
+    """(ground truth, results): four videos at most, two classes, segments in eighths of a second."""
+    database, results = {}, {}
+    for video in range(draw(st.integers(1, 4))):
+        edges = sorted(draw(st.lists(st.integers(0, 400), min_size=2, max_size=12, unique=True)))
+        segments = [[start / 8, end / 8] for start, end in zip(edges[::2], edges[1::2])]
+        database['v%d' % video] = {'subset': 'validation', 'annotations': [
+            {'segment': segment, 'label': draw(st.sampled_from('ab'))} for segment in segments]}
+        entries = []
+        for score in draw(st.lists(st.integers(1, 1000), max_size=8)):
+            start, end = draw(st.sampled_from(segments))
+            shift = draw(st.integers(-8, 8)) / 8
+            entries.append({'segment': [start + shift, end], 'score': score / 1000,
+                            'label': draw(st.sampled_from('abc'))})
+        results['v%d' % video] = entries
+    return {'database': database}, {'results': results}
+
+
+THRESHOLDS = np.linspace(0.55, 0.95, 5)  # above 0.5 no result reaches two segments that lie apart
+
+
+def figures(truth, results):
+    detections = evaluate_detections(truth, results, tiou_thresholds=THRESHOLDS)
+    proposals = evaluate_proposals(truth, results, tiou_thresholds=THRESHOLDS)
+    return detections, proposals
+
+
+def changed(content, change):
+    """Ground truth or results with change(segment) in place of each segment."""
+    if isinstance(content, dict):
+        return {key: change(value) if key == 'segment' else changed(value, change) for key, value in content.items()}
+    return [changed(value, change) for value in content] if isinstance(content, list) else content
+
+
+@given(worlds(), st.randoms(use_true_random=False))
+def test_the_order_of_results_changes_nothing(world, random):
+    truth, results = world
+    videos = list(results['results'].items())
+    for _, entries in videos:  # equal scores stand in the order of the file: there are none here
+        for number, entry in enumerate(entries):
+            entry['score'] += number / 10 ** 6
+    shuffled = [(video, list(entries)) for video, entries in videos]
+    for order in [entries for _, entries in shuffled] + [shuffled]:
+        random.shuffle(order)
+    distinct = {entry['score'] for _, entries in videos for entry in entries}
+    expected, found = figures(truth, results), figures(truth, {'results': dict(shuffled)})
+    np.testing.assert_array_equal(found[1].recall, expected[1].recall)
+    if len(distinct) == sum(len(entries) for _, entries in videos):
+        np.testing.assert_array_equal(found[0].ap, expected[0].ap)
+
+
+@given(worlds())
+def test_a_worse_duplicate_never_raises_ap(world):
+    truth, results = world
+    doubled = {video: entries + [dict(entry, score=entry['score'] / 2) for entry in entries]
+               for video, entries in results['results'].items()}
+    assert (figures(truth, {'results': doubled})[0].ap <= figures(truth, results)[0].ap + 1e-12).all()
+
+
+@given(worlds())
+def test_recall_grows_with_the_number_of_proposals(world):
+    average = figures(*world)[1].average_recall
+    assert (np.diff(average) >= 0).all() and 0 <= average[0] and average[-1] <= 1
+
+
+@given(worlds())
+def test_a_perfect_result_gives_1(world):
+    truth, _ = world
+    perfect = {video: [dict(found, score=1.0) for found in entry['annotations']]
+               for video, entry in truth['database'].items()}
+    detections, proposals = figures(truth, {'results': perfect})
+    assert detections.average_mAP == 1 and proposals.average_recall_percent == 100
+
+
+@given(worlds(), st.integers(-20, 20))
+def test_the_scale_of_time_changes_nothing(world, exponent):
+    def scale(segment):
+        return [edge * 2.0 ** exponent for edge in segment]
+
+    expected, found = figures(*world), figures(*[changed(content, scale) for content in world])
+    np.testing.assert_array_equal(found[0].ap, expected[0].ap)
+    np.testing.assert_array_equal(found[1].recall, expected[1].recall)
+
+
+def test_a_million_results_of_one_video():
+    truth = {'database': {'v': {'subset': 'validation', 'annotations': [
+        {'segment': [start, start + 5], 'label': 'a'} for start in range(0, 100, 10)]}}}
+    entry = {'segment': [0.5, 5], 'score': 0.5, 'label': 'a'}
+    results = {'results': {'v': [entry] * (10 ** 6 - 1) + [{'segment': [10, 15], 'score': 1.0, 'label': 'a'}]}}
+    detections = evaluate_detections(truth, results, tiou_thresholds=[0.5])
+    assert detections.counts['predictions'] == 10 ** 6 and detections.average_mAP == pytest.approx(0.2, abs=1e-6)
+    assert evaluate_proposals(truth, results, tiou_thresholds=[0.5]).average_recall[-1] == pytest.approx(0.2)
