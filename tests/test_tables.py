@@ -62,7 +62,7 @@ def test_hostile_json_is_an_error(tmp_path, content):
 
 @pytest.mark.parametrize('row, message', [
     ('../v,training', "row 3: found the video id '../v'"), ('CON,training', 'row 3'), (',training', 'row 3'),
-    ('"v\nw",training', 'row 3'), ('v,testing', 'row 3: found video v in subset testing'),
+    ('"v\nw",training', 'row 4'), ('v,testing', 'row 3: found video v in subset testing'),
     ('\xa0,training', 'row 3')])
 def test_a_faulty_info_row_is_named_or_left_out(tmp_path, row, message):
     path = str(tmp_path / 'info.csv')
@@ -109,18 +109,17 @@ def test_segments_without_length_or_outside_are_counted(tmp_path, segments, usab
 
 
 @pytest.mark.parametrize('segment', [(float('nan'), 3), (0, float('nan')), (0, float('inf')), (float('-inf'), 3),
-                                     ('0_1', 3), (True, 3), (0, 10 ** 400), (1e308, 1e308), 'ab', None,
-                                     {'a': 1, 'b': 2}])
+                                     ('0_1', 3), (True, 3), (0, 10 ** 400), (1e308, 1e308), 'ab',
+                                     {'a': 1, 'b': 2}, None])
 def test_segments_that_are_no_numbers(tmp_path, segment):
     assert 'video v: ' in message_of(videos_of, tmp_path, [(0, 4), segment])
     faults = []
     assert videos_of(tmp_path, [(0, 4), segment], faults.append)[0] == [] and len(faults) == 1
 
 
-@pytest.mark.parametrize('change', [
-    {'duration_second': 5e-324}, {'duration_second': 1e308}, {'duration_second': '32 s'}, {'duration_second': True},
-    {'duration_second': 10 ** 400}, {'duration_frame': 10 ** 300}, {'feature_frame': 10 ** 300},
-    {'duration_frame': 0.5}])
+@pytest.mark.parametrize('change', [{'duration_second': 5e-324}, {'duration_second': 1e308},
+    {'duration_second': '32 s'}, {'duration_second': True}, {'duration_second': 10 ** 400},
+    {'duration_frame': 10 ** 300}, {'feature_frame': 10 ** 300}, {'duration_frame': 0.5}])
 def test_durations_that_cannot_be(tmp_path, change):
     assert 'video v: ' in message_of(lambda: videos_of(tmp_path, [(0, 4)], **change))
 
