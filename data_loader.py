@@ -239,6 +239,7 @@ def _read_subset(side, subset, classes, data, unusable, bad):
     faults = []
     info, label, annotation = [bad.of_tables(side + end, faults) for end in ('_info', '_labels', '_annotation')]
     names = read_info(data.path(side + '_info'), subset, info)
+    nameless = len(faults)
     labels_path = data.path(side + '_labels')
     if subset == 'validation' and not os.path.exists(labels_path):
         labels = {}  # results can be written without knowing the answers
@@ -252,7 +253,8 @@ def _read_subset(side, subset, classes, data, unusable, bad):
     known = [name for name in names if subset == 'validation' or name in labels]
     videos = read_videos(known, data.path(side + '_annotation'), labels, data.clip_frames, unusable, annotation)
     if faults:
-        bad.check_share('tables of the %s videos' % side, len(faults), len(names), faults[-1])
+        bad.check_share('tables of the %s videos' % side, nameless + len(names) - len(videos),
+                        nameless + len(names), faults[-1])
     if not videos:
         raise InputError('%s: no %s video is left' % (data.path(side + '_info'), subset))
     return videos

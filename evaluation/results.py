@@ -169,7 +169,7 @@ def _flatten(place, videos, entry_lists, fields):
     except (KeyError, IndexError, TypeError, ValueError, OverflowError):
         well_formed = False
     if not well_formed:
-        raise next(_faults(place, videos, entry_lists, fields))
+        raise next(_faults(place, videos, entry_lists, fields), InputError('%s: malformed entries' % (place % '*')))
     entries_of = np.fromiter(map(len, entry_lists), dtype=np.int64, count=len(videos))
     video_index = np.repeat(np.arange(len(videos)), entries_of)
     return video_index, segment_array, score_array, labels

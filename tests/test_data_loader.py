@@ -547,8 +547,9 @@ def test_faulty_table_rows_are_skipped(tmp_path):
     assert '2 source videos' in summary_of(config)
     assert [row[:2] for row in listed(tmp_path / 'models')[1:]] == [('', 'source_annotation')]
     write(config.data.path('source_labels'), 's0 0 0\ns1 0 1\ns2 0 x\n')
-    assert message_of(summary_of, config).startswith('tables of the source videos: 3 of 3 videos cannot be used')
-    assert '1 source videos' in summary_of(settings.override(config, max_bad_share=0.03))
+    assert message_of(summary_of, settings.override(config, max_bad_share=0.01)).startswith(
+        'tables of the source videos: 2 of 3 videos cannot be used, more than --max_bad_share 0.01; the last: ')
+    assert '1 source videos' in summary_of(settings.override(config, max_bad_share=0.02))
 
 
 # The end
