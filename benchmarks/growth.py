@@ -42,8 +42,7 @@ def measure(panel):
 
 def draw(rows):
     """Figure: a panel each, time and memory against the size, and the line of a linear cost."""
-    figure = new_figure((18, 4))[0]
-    figure.clear()
+    figure = new_figure((18, 4))
     panels = [panel for panel in PANELS if any(row[0] == panel for row in rows)]
     for place, panel in enumerate(panels, start=1):
         sizes, seconds, flop, memory = [[float(row[column] or 0) for row in rows if row[0] == panel]
@@ -54,6 +53,9 @@ def draw(rows):
         linear = flop if flop[0] else sizes
         axes.loglog(sizes, [seconds[-1] * value / linear[-1] for value in linear], ':', color='grey',
                     label='in proportion to ' + ('FLOP' if flop[0] else 'size'))
+        axes.set_xticks(sizes)
+        axes.set_xticklabels(['%g' % size for size in sizes])
+        axes.minorticks_off()
         axes.set_title(panel, fontsize=10)
         axes.legend(fontsize=8)
     return figure
@@ -62,7 +64,8 @@ def draw(rows):
 def main():
     """Measure, write and draw as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--only', default='', help='measure the panels whose name has this; keep the others')
+    parser.add_argument('--only', default='',
+                        help='measure the panels whose name has this, keep the others; "none": draw again')
     arguments = parser.parse_args()
     path, rows = os.path.join(HERE, 'growth.csv'), []
     if os.path.exists(path):
