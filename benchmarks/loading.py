@@ -11,7 +11,7 @@ import tempfile
 import common
 import numpy as np
 from common import new_session, tf
-from data import write_data
+from random_data import write_data
 from training_step import random_batch
 
 import aher_k600_train

@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 import common
-from data import write_data
+from random_data import write_data
 
 import aher_k600_test
 import aher_k600_train
