@@ -37,7 +37,8 @@ FLAGS = {
     'proposals': 'network, or uniform: windows spread over the video get the network\'s label, as a baseline',
     'score_by': 'score of an anchor: iou (predicted tIoU) or proposal (action probability)',
     'nms_tiou': 'NMS drops a segment that overlaps a better one by more',
-    'max_detections': 'results a video at most',
+    'max_detections': 'segments a video at most',
+    'labels_per_video': 'labels that each segment of a video gets: its most probable ones',
 }
 
 
@@ -103,17 +104,18 @@ def uniform_windows(seconds, count):
 def results_of(video, detections, class_names, test):
     """One video's Detections → its entry in the results: [{score, segment in seconds, label}].
 
-    A score is the anchor's times the average probability of the video's label; what has no score or no length
-    is left out.
+    A segment gets each of the video's labels (test.labels_per_video, by falling average probability). A score is the
+    anchor's times that probability; what has no score or no length is left out.
     """
     scores, segments = detections.scores, detections.segments
     if test.proposals == 'uniform':
         segments = uniform_windows(video.seconds, test.max_detections)
         scores = np.linspace(1, 0, test.max_detections, endpoint=False)
-    scores = scores * detections.class_scores[detections.label]
+    labels = np.argsort(-detections.class_scores, kind='stable')[:test.labels_per_video]
     return [{'score': round(float(score), 6), 'segment': [round(float(start), 6), round(float(end), 6)],
-             'label': class_names[detections.label]}
-            for score, (start, end) in zip(scores, segments) if score > 0 and end > start]
+             'label': class_names[label]}
+            for label in labels for score, (start, end) in zip(scores * detections.class_scores[label], segments)
+            if score > 0 and end > start]
 
 
 class Done(NamedTuple):

@@ -33,7 +33,8 @@ FLAGS = {
     'log_step': 'steps between log lines',
     'learning_rate': 'Adam\'s rate, updates 1-4 and 7',
     'adversary_rate': 'Adam\'s rate, updates 5 and 6',
-    'context_adversary': 'off: no updates 5 and 6; context is trained by localization alone',
+    'context': 'around moments: adversarial; localized: no updates 5 and 6; untrained: generator as initialised;\n'
+               'none: moments stretched over the whole sequence; unused: no updates 4 to 7, source only',
     'init_checkpoint': 'snapshot to start from: backbone, heads and transfer',
     'seed': 'of initial weights and of the order of samples',
     'max_to_keep': 'newest snapshots that are kept; 0: all',
@@ -70,12 +71,18 @@ def learning_rate(counter, train):
 
 
 def training_step(batch, config):
-    """Batch → Step: the eight updates of SPEC section 7, chained, on one batch that never leaves the device."""
+    """Batch → Step: the eight updates of SPEC section 7, chained, on one batch that never leaves the device.
+
+    config.train.context, where it is not as published, leaves some of updates 4 to 7 out.
+    """
     model, train, ordered = config.model, config.train, not config.train.faults.unordered_updates
     untrimmed, foreground, moments = batch
     counter = tf.train.get_or_create_global_step()
     rate = learning_rate(counter, train)
-    layout = aher.context_layout(moments.ratio, moments.position, model, train.faults.odd_end_without_start)
+    if train.context == 'none':
+        layout = aher.stretched_layout(moments.ratio, model)
+    else:
+        layout = aher.context_layout(moments.ratio, moments.position, model, train.faults.odd_end_without_start)
     placed = aher.place_moments(moments.features, layout)
     real_targets = aher.match_anchors(untrimmed.segments, untrimmed.labels, model)
     fake_targets = aher.match_anchors(layout.segments, moments.labels, model)
@@ -91,6 +98,8 @@ def training_step(batch, config):
         updates.append(_update(name, terms, aher.group_variables(*groups), adams, ordered))
 
     def synthetic_levels():
+        if train.context == 'none':
+            return aher.levels_above(placed_stem, model)
         # the context alone changes from update 4 to update 7: what it does not reach is computed once
         synthetic = aher.synthesize(moments.features, placed, layout, model)
         return aher.levels_above(aher.stem(synthetic, model, layout.outside, placed_stem), model)
@@ -120,15 +129,20 @@ def training_step(batch, config):
         update('3_untrimmed_localization', _localization_terms(local), [BACKBONE, HEADS, TRANSFER])
     _name(losses, 'untrimmed', local)
 
-    # 4  moments in context → generator. Neither transfer nor classifier changes again in this step
-    with after_last():
-        target = aher.transfer(aher.classifier(model, TARGET_CLASSIFIER), model)
-        placed_stem = aher.stem(placed, model)
-        prediction = aher.localize(synthetic_levels(), target, model)
-        local = aher.localization_losses(prediction, fake_targets, train)
-        update('4_generator_localization', _localization_terms(local), [GENERATOR])
+    if train.context != 'unused':
+        # neither transfer nor classifier nor the moments' part of the sequences changes before update 7
+        with after_last():
+            target = aher.transfer(aher.classifier(model, TARGET_CLASSIFIER), model)
+            placed_stem = aher.stem(placed, model)
 
-    if train.context_adversary:
+    if train.context in ('adversarial', 'localized'):
+        # 4  moments in context → generator
+        with after_last():
+            prediction = aher.localize(synthetic_levels(), target, model)
+            local = aher.localization_losses(prediction, fake_targets, train)
+            update('4_generator_localization', _localization_terms(local), [GENERATOR])
+
+    if train.context == 'adversarial':
         # 5  background of untrimmed videos and of moments in context → discriminator
         with after_last():
             fake_levels = synthetic_levels()
@@ -148,12 +162,13 @@ def training_step(batch, config):
         _name(losses, 'adversary',
               {'discriminator_real': real, 'discriminator_fake': fake, 'generator': fool})
 
-    # 7  moments in context → backbone, heads
-    with after_last():
-        prediction = aher.localize(synthetic_levels(), target, model)
-        local = aher.localization_losses(prediction, fake_targets, train)
-        update('7_synthetic_localization', _localization_terms(local), [BACKBONE, HEADS])
-    _name(losses, 'synthetic', local)
+    if train.context != 'unused':
+        # 7  moments in context → backbone, heads
+        with after_last():
+            prediction = aher.localize(synthetic_levels(), target, model)
+            local = aher.localization_losses(prediction, fake_targets, train)
+            update('7_synthetic_localization', _localization_terms(local), [BACKBONE, HEADS])
+        _name(losses, 'synthetic', local)
 
     with after_last():
         op = counter.assign_add(1).op
@@ -194,12 +209,10 @@ def _update(name, terms, variables, adams, ordered):
 def main(argv=None):
     """Train as the command line says."""
     parser = settings.argument_parser(__doc__, FLAGS)
-    parser.add_argument('--mode', choices=('mended', 'authors'), default='mended',
-                        help='authors: with faults F1-F3 of the published code (README)')
+    parser.add_argument('--mode', choices=sorted(settings.MODES), default='mended',
+                        help='with faults of the published code (README): authors: F1 to F3; or one of them alone')
     arguments = parser.parse_args(argv)
-    config = settings.from_arguments(arguments, FLAGS)
-    if arguments.mode == 'authors':
-        config = settings.override(config, faults=settings.AUTHORS_FAULTS)
+    config = settings.override(settings.from_arguments(arguments, FLAGS), faults=settings.MODES[arguments.mode])
     check_paths(config.data, TRAINING_PATHS)
     run(resolve_classes(config))
 

@@ -294,6 +294,14 @@ def context_layout(ratio_id, position_id, model, odd_end_without_start=False):
         segments=tf.cast(tf.stack([p, end[:, tf.newaxis]], axis=2), tf.float32))
 
 
+def stretched_layout(ratio_id, model):
+    """Layout of moments that fill all T rows, without context; ratio [B] only tells how many they are."""
+    row = tf.range(model.untrimmed_steps)[tf.newaxis] + tf.zeros_like(ratio_id)[:, tf.newaxis]
+    moment = _resize_weights(row, model.moment_steps, model.untrimmed_steps)
+    return Layout(from_context=tf.zeros_like(moment), from_moment=moment, outside=tf.zeros_like(row, tf.bool),
+                  segments=tf.constant([[[0.0, model.untrimmed_steps]]]) * tf.ones_like(moment[:, :1, :2]))
+
+
 def _mask(condition):
     return tf.cast(condition, tf.float32)[:, :, tf.newaxis]
 

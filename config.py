@@ -38,6 +38,14 @@ class Faults(NamedTuple):
     unordered_updates: bool = False      # F3: two optimizers of one update step in an order left to chance
 
 
+CONTEXTS = (
+    'adversarial',  # a generator, trained by localization (update 4) and against the discriminator (5, 6)
+    'localized',    # a generator, trained by localization alone
+    'untrained',    # a generator, left as it was initialised
+    'none',         # the moment alone, stretched to T rows
+    'unused')       # moments do not train localization: no updates 4 to 7, source only
+
+
 class TrainConfig(NamedTuple):
     """Losses (SPEC section 6), updates and rates (section 7)."""
 
@@ -52,7 +60,7 @@ class TrainConfig(NamedTuple):
     adversary_rate: float = 1e-4         # Adam, updates 5 and 6; constant
     adversary_beta1: float = 0.5         # Adam, updates 5 and 6
     generator_repeats: int = 2           # runs of update 6 a step
-    context_adversary: bool = True       # False leaves updates 5 and 6 out
+    context: str = 'adversarial'         # around moments, of CONTEXTS; all but the first are for comparison
     positive_tiou: float = 0.8           # an anchor above is a positive
     background_tiou: float = 0.3         # an anchor below is background
     negative_ratio: float = 1.0          # hard negatives a positive (plus B)
@@ -77,7 +85,8 @@ class TestConfig(NamedTuple):
     score_by: str = 'iou'                # an anchor's score: 'iou' (predicted) or 'proposal' (action probability)
     top_anchors: int = 765               # best anchors that go into NMS
     nms_tiou: float = 0.9                # NMS drops what overlaps a better one by more
-    max_detections: int = 100            # results a video
+    max_detections: int = 100            # segments a video
+    labels_per_video: int = 1            # labels that each segment gets, by falling average probability
 
 
 class DataConfig(NamedTuple):
@@ -151,7 +160,9 @@ PRESETS = {
         test=TestConfig(nms_tiou=0.5, score_by='proposal'),
         data=DataConfig(data_root='data/demo', moment_ratios=(3, 19))),
 }
-AUTHORS_FAULTS = Faults(*[True] * len(Faults._fields))
+# The published code's faults, all or one (README)
+MODES = {'mended': Faults(), 'authors': Faults(True, True, True),
+         'F1': Faults(True, False, False), 'F2': Faults(False, True, False), 'F3': Faults(False, False, True)}
 
 
 def override(config, **values):
@@ -187,8 +198,9 @@ def check(config):
     positive(config.model, 'feature_width', 'source_classes', 'untrimmed_steps', 'moment_steps')
     positive(config.train, 'batch_size', 'snapshot_step', 'log_step', 'generator_repeats', 'max_skips')
     positive(config.train, 'learning_rate', 'adversary_rate')
-    positive(config.test, 'test_batch_size', 'max_detections', 'top_anchors')
+    positive(config.test, 'test_batch_size', 'max_detections', 'top_anchors', 'labels_per_video')
     one_of(config.model, 'transfer', ('mlp', 'identity'))
+    one_of(config.train, 'context', CONTEXTS)
     one_of(config.train, 'on_nan', ('stop', 'skip'))
     one_of(config.test, 'score_by', ('iou', 'proposal'))
     one_of(config.test, 'proposals', ('network', 'uniform'))

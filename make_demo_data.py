@@ -71,6 +71,8 @@ KNOBS = (
     ('source_videos', 1000, 'untrimmed videos of the source classes; every tenth is for validation'),
     ('source_classes', PRESETS['demo'].model.source_classes, 'classes of the source videos'),
     ('moments_per_class', 60, 'training moments of each target class'),
+    ('supervised_videos', 0, 'untrimmed, annotated training videos of the target classes, in supervised/: for the '
+     'fully supervised bound alone'),
     ('feature_width', PRESETS['demo'].model.feature_width, 'columns of a feature file'),
     ('latent_width', 48, 'dimensions of the latent space; fewer: attributes, scenes and noise overlap more'),
     ('attributes', 16, 'attributes in the pool of the source classes; fewer: classes have more in common'),
@@ -476,6 +478,15 @@ def validation_videos(settings, annotated, seed):
             for name, rows in annotated.items()]
 
 
+def supervised_videos(settings, classes, seed):
+    """Untrimmed, annotated training videos of the target classes, like the validation videos."""
+    rng = stream(seed, 'supervised videos')
+    labels = rng.permutation(np.arange(settings.supervised_videos) % classes)
+    return [_untrimmed('demo_sup_%04d' % (index + 1), 'training',
+                       tuple(segment + (int(labels[index]),) for segment in segments), settings.tail, seed)
+            for index, segments in enumerate(draw_segments(KINETICS, settings.supervised_videos, rng))]
+
+
 def moment_videos(settings, classes, seed):
     """The moments of `classes` target classes: trimmed clips, annotated from end to end, as Kinetics'.
 
@@ -552,6 +563,14 @@ class Folder(NamedTuple):
         return os.path.join(self.paths.path(features), '%s.%s' % (video, self.format))
 
 
+def supervised(folder):
+    """The Folder whose source is the target's untrimmed, annotated videos."""
+    paths = folder.paths
+    return folder._replace(paths=paths._replace(**{
+        field: os.path.join('supervised', getattr(paths, field)) for field in paths._fields
+        if field.startswith('source_')}))
+
+
 def write_text(path, text):
     """Write `text` to `path`, and the folders above it."""
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
@@ -562,6 +581,7 @@ def write_text(path, text):
 def write_features(path, features):
     """Features [n, C] as float32 with DECIMALS decimals; CSV with a header row."""
     rounded = np.rint(features * 10 ** DECIMALS) / 10 ** DECIMALS
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     if path.endswith('.npy'):
         np.save(path, np.ascontiguousarray(rounded, np.float32))
         return
@@ -595,6 +615,7 @@ class DataSet(NamedTuple):
     source: list        # of Video, untrimmed
     moments: list       # of Video
     validation: list    # of Video, untrimmed
+    supervised: list    # of Video, untrimmed: what the fully supervised bound trains on in place of the source
     source_names: list  # class names by index
     target_names: list
 
@@ -606,17 +627,20 @@ def plan(settings, annotation, seed):
     return DataSet(
         source=source_videos(settings, seed), moments=moment_videos(settings, classes, seed),
         validation=validation_videos(settings, rows, seed),
+        supervised=supervised_videos(settings, classes, seed),
         source_names=['demo_source_action_%03d' % (index + 1) for index in range(settings.source_classes)],
         target_names=target_names(annotation, classes))
 
 
-def feature_jobs(data_set):
-    """Every video with the side whose classes it shows and the fields of DataConfig that get its features."""
+def feature_jobs(data_set, folder):
+    """Every video with the side whose classes it shows, the Folder and its fields that get the features."""
     for videos, side, fields in ((data_set.source, 'source', ('source_clips', 'source_features')),
                                  (data_set.moments, 'target', ('target_clips',)),
                                  (data_set.validation, 'target', ('target_features',))):
         for video in videos:
-            yield video, side, fields
+            yield video, side, folder, fields
+    for video in data_set.supervised:
+        yield video, 'target', supervised(folder), ('source_clips', 'source_features')
 
 
 def feature_maker(settings, data_set, seed):
@@ -635,16 +659,14 @@ def feature_maker(settings, data_set, seed):
 
 def write_all_features(settings, data_set, folder, seed):
     """Make and write the features of all videos, with a progress bar."""
-    for field in ('source_clips', 'source_features', 'target_clips', 'target_features'):
-        os.makedirs(folder.paths.path(field), exist_ok=True)
     features = feature_maker(settings, data_set, seed)
-    for video, side, fields in tqdm(list(feature_jobs(data_set)), unit='video', disable=None):
+    for video, side, place, fields in tqdm(list(feature_jobs(data_set, folder)), unit='video', disable=None):
         clips = features(video, side)
         for field in fields:
             rows = clips
             if field.endswith('_features'):
                 rows = interpolate(clips, UNTRIMMED_STEPS, video.seconds, video.frames, CLIP_FRAMES)
-            write_features(folder.feature_file(field, video.name), rows)
+            write_features(place.feature_file(field, video.name), rows)
 
 
 # What was made
@@ -688,9 +710,11 @@ def files_of(data_set, folder):
     for table in ('info', 'labels', 'annotation'):
         fields += ['source_' + table, 'target_' + table]
     paths = [folder.paths.path(field) for field in fields]
+    if data_set.supervised:
+        paths += [supervised(folder).paths.path('source_' + table) for table in ('info', 'labels', 'annotation')]
     paths.append(os.path.join(folder.paths.data_root, os.path.basename(ANNOTATION)))
-    for video, _, features in feature_jobs(data_set):
-        paths.extend(folder.feature_file(field, video.name) for field in features)
+    for video, _, place, fields in feature_jobs(data_set, folder):
+        paths.extend(place.feature_file(field, video.name) for field in fields)
     return [os.path.relpath(path, folder.paths.data_root) for path in paths]
 
 
@@ -710,6 +734,8 @@ def make(settings, annotation, folder, seed, force=False):
     write_manifest(out, manifest)  # without a summary: not complete
     write_tables(folder.paths, 'source', data_set.source, data_set.source_names)
     write_tables(folder.paths, 'target', data_set.moments + data_set.validation, data_set.target_names)
+    if data_set.supervised:
+        write_tables(supervised(folder).paths, 'source', data_set.supervised, data_set.target_names)
     write_text(folder.paths.path('target_categories'), '\n'.join(data_set.target_names) + '\n')
     shutil.copyfile(annotation, os.path.join(out, os.path.basename(ANNOTATION)))
     write_all_features(settings, data_set, folder, seed)

@@ -388,11 +388,34 @@ def test_a_step_runs_at_any_batch_size(size):
         assert session.run(step.counter) == 2
 
 
-def test_without_the_adversary():
-    step = tiny_step(train=TRAIN._replace(context_adversary=False))
-    assert [update.name[0] for update in step.updates] == list('12347')
-    assert not aher.group_variables(DISCRIMINATOR)
+@pytest.mark.parametrize('context, updates, absent', [
+    ('localized', '12347', [DISCRIMINATOR]), ('untrained', '1237', [DISCRIMINATOR]),
+    ('none', '1237', [DISCRIMINATOR, GENERATOR]), ('unused', '123', [DISCRIMINATOR, GENERATOR])])
+def test_with_less_context(context, updates, absent):
+    step = tiny_step(train=TRAIN._replace(context=context))
+    assert [update.name[0] for update in step.updates] == list(updates)
+    assert not aher.group_variables(*absent)
     assert not any('adversary' in name for name in step.losses)
+    assert ('synthetic/iou' in step.losses) == ('7' in updates)
+    generator = aher.group_variables(GENERATOR)
+    with new_session() as session:
+        session.run(tf.global_variables_initializer())
+        before = session.run(generator)
+        losses, _ = session.run([step.losses, step.op])
+        assert all(np.isfinite(value) for value in losses.values())
+        if context == 'untrained':
+            assert generator
+            np.testing.assert_array_equal(before[0], session.run(generator)[0])
+
+
+def test_a_stretched_moment_fills_the_sequence():
+    layout = evaluate(aher.stretched_layout(tf.constant([3, 19]), TINY))
+    moments = np.arange(TINY.moment_steps, dtype=np.float32)
+    steps, half = TINY.untrimmed_steps, TINY.moment_steps / TINY.untrimmed_steps
+    for weights in layout.from_moment:
+        np.testing.assert_allclose(weights @ moments, np.minimum(np.arange(steps) * half, moments[-1]), atol=1e-4)
+    assert not layout.from_context.any() and not layout.outside.any()
+    np.testing.assert_array_equal(layout.segments, [[[0, steps]]] * 2)
 
 
 def test_without_the_transfer():
@@ -402,7 +425,7 @@ def test_without_the_transfer():
     assert all(np.isfinite(value) for value in losses.values())
 
 
-@pytest.mark.parametrize('faults, ordered', [(settings.Faults(), True), (settings.AUTHORS_FAULTS, False)])
+@pytest.mark.parametrize('faults, ordered', [(settings.Faults(), True), (settings.MODES['authors'], False)])
 def test_the_order_of_two_optimizers(faults, ordered, graph):
     tiny_step(train=TRAIN._replace(faults=faults))
     first, second = ['adam_3_untrimmed_localization_' + loss for loss in ('proposal', 'classification')]

@@ -72,7 +72,7 @@ class _Train:
         self.name, self.golden, self.model = name, np.load(os.path.join(GOLDEN, name)), _model(name)
         inputs = RECIPE.inputs(32 if name.startswith('small') else 1, _seed(name))
         # a rate of 0 leaves the weights as they are, so that every update sees the recipe's
-        train = settings.TrainConfig(learning_rate=0.0, adversary_rate=0.0, faults=settings.AUTHORS_FAULTS)
+        train = settings.TrainConfig(learning_rate=0.0, adversary_rate=0.0, faults=settings.MODES['authors'])
         config = settings.Config(model=self.model, train=train)
         with tf.Graph().as_default():
             feeds = {key: tf.placeholder(value.dtype, value.shape, key) for key, value in inputs.items()}

@@ -236,7 +236,7 @@ def wait_for(path, process):
 def test_kill_9_then_sigterm_then_another_run_beside_it(world, capsys):
     models = world / 'killed'
     arguments = ['--config', 'demo', '--data_root', str(world / 'data'), '--model_dir', str(models), '--batch_size',
-                 '2', '--context_adversary', 'off', '--log_step', '1', '--max_steps', '100000']
+                 '2', '--context', 'localized', '--log_step', '1', '--max_steps', '100000']
     first = started('aher_k600_train.py', *arguments, '--snapshot_step', '3')
     wait_for(models / (snapshots.PREFIX + '6.index'), first)
     error = error_of(capsys, aher_k600_train, *arguments)

@@ -164,9 +164,9 @@ def test_warm_start_takes_update_3s_variables(trained):
     common, _ = flags(trained, models='warm')
     start = str(trained / 'models' / (snapshots.PREFIX + '4'))
     run_main(aher_k600_train, *common, '--max_steps', '0', '--init_checkpoint', start, '--seed', '9',
-             '--mode', 'authors', '--context_adversary', 'off')
+             '--mode', 'authors', '--context', 'localized')
     saved = json.loads((trained / 'warm' / (snapshots.PREFIX + '0.json')).read_text())['train']
-    assert all(saved['faults'].values()) and saved['context_adversary'] is False
+    assert all(saved['faults'].values()) and saved['context'] == 'localized'
     old, new = [tf.train.NewCheckpointReader(path) for path in
                 (start, str(trained / 'warm' / (snapshots.PREFIX + '0')))]
     same = {name for name in new.get_variable_to_shape_map()

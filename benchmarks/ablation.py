@@ -1,0 +1,368 @@
+"""Does the method work? Variants of it, trained and tested on demo worlds → ablation.csv, ablation.md and figures.
+
+    python3 benchmarks/ablation.py                    # make ablation: the table, then both sweeps
+    python3 benchmarks/ablation.py --only table       # or relatedness, growth; none: table and figures again
+    python3 benchmarks/ablation.py --seeds 101,102 --csv /tmp/dev.csv
+
+A seed is a new world (classes, videos, features, annotation) and a new network. A run is one network: trained with
+the variant's flags, in a process and with one thread of its own, then tested, perhaps in more than one way. Runs
+that ablation.csv has are not made again, and training that was interrupted goes on.
+"""
+import argparse
+import collections
+import concurrent.futures
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from typing import NamedTuple
+
+import common  # noqa: F401
+import numpy as np
+from scipy import stats
+from tqdm import tqdm
+
+import make_demo_data as demo
+from aher_k600_test import RESULTS_NAME
+from config import PRESETS
+from errors import InputError, leave
+from evaluation.get_detection_performance import evaluate_detections
+from evaluation.get_proposal_performance import evaluate_proposals
+from evaluation.results import new_figure, read_ground_truth, read_results, write_figure
+from files import append, written_whole
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+SEEDS = (1, 2, 3, 4, 5)   # the demo's settings were chosen on others
+VALIDATION_VIDEOS = 400
+SUPERVISED = demo.supervised(demo.Folder(PRESETS['demo'].data, 'npy')).paths
+MEASURES = ('accuracy', 'AR@1', 'AR@10', 'AR@100', 'AUC', 'mAP@0.5', 'mAP@0.75', 'mAP@0.95', 'average mAP')
+SHOWN = 'mAP@0.5'         # what the figures show
+
+
+class Variant(NamedTuple):
+    """One network: flags of its training, and how its snapshot is tested {row of the table: flags of the test}."""
+
+    title: str
+    train: dict
+    tests: dict = {}
+
+
+# the fully supervised bound: annotated videos of the target classes, as many, in place of the source's
+ANNOTATED = {field: getattr(SUPERVISED, field) for field in SUPERVISED._fields if field.startswith('source_')}
+UNIFORM = 'uniform windows, the label of full'
+VARIANTS = (
+    Variant('full', {}, {
+        UNIFORM: {'proposals': 'uniform'},
+        'full, published scoring (IoU, NMS 0.9)': {'score_by': 'iou', 'nms_tiou': 0.9},
+        'full, scored by IoU': {'score_by': 'iou'},
+        'full, NMS 0.9': {'nms_tiou': 0.9},
+        'full, 2 labels a video': {'labels_per_video': 2},
+        'full, 5 labels a video': {'labels_per_video': 5}}),
+    Variant('transfer = identity', {'transfer': 'identity'}),
+    Variant('no adversary', {'context': 'localized'}),
+    Variant('generator never trained', {'context': 'untrained'}),
+    Variant('no context', {'context': 'none'}),
+    Variant('source only', {'context': 'unused'}),
+    Variant('published faults F1, F2, F3', {'mode': 'authors'}),
+    Variant('fault F1 alone', {'mode': 'F1'}),
+    Variant('fault F2 alone', {'mode': 'F2'}),
+    Variant('fault F3 alone', {'mode': 'F3'}),
+    Variant('oracle', ANNOTATED),
+    Variant('oracle, without updates 4 to 7', dict(ANNOTATED, context='unused')),
+    Variant('untrained', {'max_steps': 0}))
+
+
+class Experiment(NamedTuple):
+    """Runs that are shown together: worlds that differ in one knob, the variants and the seeds."""
+
+    knob: str       # of make_demo_data
+    values: tuple
+    variants: tuple  # titles
+    seeds: tuple
+
+
+DEFAULTS = demo.Settings()
+TITLES = tuple(variant.title for variant in VARIANTS)
+EXPERIMENTS = collections.OrderedDict([
+    ('table', Experiment('relatedness', (DEFAULTS.relatedness,), TITLES, SEEDS)),
+    ('relatedness', Experiment('relatedness', (0.0, 0.4, DEFAULTS.relatedness, 1.0),
+                               ('full', 'transfer = identity', 'source only'), SEEDS[:3])),
+    ('source_classes', Experiment('source_classes', (5, 10, DEFAULTS.source_classes, 40), ('full',), SEEDS[:3])),
+    ('moments', Experiment('moments_per_class', (5, 15, DEFAULTS.moments_per_class, 120), ('full',), SEEDS[:3]))])
+
+
+class World(NamedTuple):
+    """One demo world: a knob of make_demo_data that is not at its default, or none ('', ''), and the seed."""
+
+    knob: str
+    value: str
+    seed: int
+
+
+class Run(NamedTuple):
+    """One network to be trained and tested."""
+
+    world: World
+    variant: Variant
+
+
+def runs_of(experiment):
+    """The Runs of an Experiment, world by world; where the knob has its default, they are runs of the table too."""
+    return [Run(World(*_place(experiment.knob, value), seed), variant)
+            for value in experiment.values for seed in experiment.seeds
+            for variant in VARIANTS if variant.title in experiment.variants]
+
+
+def _place(knob, value):
+    """A knob's value as a World and the CSV have it."""
+    return ('', '') if value == getattr(DEFAULTS, knob) else (knob, str(value))
+
+
+# Running
+
+class Bench:
+    """Makes worlds in `folder`, each once and for as long as it is needed, and runs in them."""
+
+    def __init__(self, folder, steps, runs):
+        self._folder, self._steps = folder, steps
+        self._lock, self._worlds = threading.Lock(), {run.world: threading.Lock() for run in runs}
+        self._left = collections.Counter(run.world for run in runs)
+
+    def run(self, run):
+        """Train and test a Run → rows of COLUMNS, the first of its variant itself."""
+        started, data = time.time(), self._world(run.world)
+        title = run.variant.title
+        model = self._path(run.world, ''.join(sign if sign.isalnum() else '_' for sign in title))
+        flags = {'config': 'demo', 'data_root': data, 'threads': 1, 'model_dir': model}
+        train = dict({'max_steps': self._steps, 'snapshot_step': 1000, 'seed': run.world.seed}, **flags)
+        if run.world.knob == 'source_classes':
+            train['source_classes'] = run.world.value
+        train.update(run.variant.train)
+        _call('aher_k600_train.py', model, train)
+        rows = []
+        for row, test in [(title, {})] + list(run.variant.tests.items()):
+            results = os.path.join(model, 'results-%d' % len(rows))
+            same = {name: train[name] for name in ('source_classes', 'transfer') if name in train}
+            _call('aher_k600_test.py', model, dict(flags, results_dir=results, **same, **test))
+            found = measures(os.path.join(results, RESULTS_NAME % int(train['max_steps'])),
+                             os.path.join(data, PRESETS['demo'].data.ground_truth))
+            rows.append(run.world + (row,) + tuple('%.3f' % found[name] for name in MEASURES)
+                        + ('%.0f' % (time.time() - started),))
+        shutil.rmtree(model)
+        with self._lock:
+            self._left[run.world] -= 1
+            if not self._left[run.world]:
+                shutil.rmtree(data)
+        return rows
+
+    def _path(self, world, name):
+        return os.path.join(self._folder, '-'.join(str(part) for part in world if part != '') + '-' + name)
+
+    def _world(self, world):
+        """Path of the World's data, made unless it is there."""
+        data = self._path(world, 'data')
+        with self._worlds[world]:
+            annotation, fixed = data + '.txt', {'validation_videos': VALIDATION_VIDEOS, 'seed': world.seed}
+            _call('make_demo_data.py', data, dict(fixed, write_annotation=annotation))
+            knobs = {world.knob: world.value} if world.knob else {'supervised_videos': DEFAULTS.source_videos}
+            _call('make_demo_data.py', data, dict(knobs, out=data, annotation=annotation, seed=world.seed))
+            _call('prepare_data.py', data, {'data_root': data}, 'annotation')
+        return data
+
+
+def _call(script, log, flags, *command):
+    """Run a script of the project; what it prints goes to the end of `log`.log.
+
+    Raises InputError, with the last line of it, where the script fails.
+    """
+    call = [sys.executable, os.path.join(ROOT, script)] + list(command)
+    for name, value in flags.items():
+        call += ['--' + name, str(value)]
+    os.makedirs(os.path.dirname(log), exist_ok=True)
+    with open(log + '.log', 'a') as output:
+        status = subprocess.call(call, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+    if status:
+        with open(log + '.log', errors='replace') as output:
+            last = output.read().strip().splitlines()[-1:]
+        raise InputError('%s.log: %s ended with status %d: %s' % (log, script, status, ' '.join(last)))
+
+
+def measures(results, truth):
+    """{name of MEASURES: percent} of a results JSON and its ground truth, by path."""
+    with open(os.path.splitext(results)[0] + '.origin.json') as text:
+        accuracy = json.load(text)['accuracy']
+    truth, results = read_ground_truth(truth), read_results(results)
+    proposals, detections = evaluate_proposals(truth, results), evaluate_detections(truth, results)
+    recall = 100 * proposals.average_recall
+    mean_ap = {'mAP@%.4g' % tiou: 100 * value for tiou, value in zip(detections.tiou_thresholds, detections.mAP)}
+    return dict(mean_ap, accuracy=100 * accuracy, AUC=proposals.auc_percent,
+                **{'AR@1': recall[0], 'AR@10': recall[9], 'AR@100': recall[-1],
+                   'average mAP': 100 * detections.average_mAP})
+
+
+def make(runs, path, folder, steps, processes):
+    """Make the Runs that the CSV `path` has not, and append their rows."""
+    if not os.path.exists(path):
+        append(path, ','.join(COLUMNS) + '\n')
+    done = {World(row['knob'], row['value'], int(row['seed'])) + (row['variant'],) for row in read(path)}
+    runs = [run for run in runs if run.world + (run.variant.title,) not in done]
+    bench = Bench(folder, steps, runs)
+    with concurrent.futures.ThreadPoolExecutor(processes) as pool:
+        futures = [pool.submit(bench.run, run) for run in runs]
+        try:
+            for future in tqdm(concurrent.futures.as_completed(futures), total=len(runs), unit='run', smoothing=0):
+                lines = io.StringIO()
+                csv.writer(lines, lineterminator='\n').writerows(future.result())
+                append(path, lines.getvalue())
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+COLUMNS = ('knob', 'value', 'seed', 'variant') + MEASURES + ('seconds',)
+
+
+def read(path):
+    """Rows of the CSV, a dict each."""
+    with open(path, newline='') as text:
+        return list(csv.DictReader(text))
+
+
+# Showing
+
+class Found(NamedTuple):
+    """Figures of one row of the table in percent, by seed."""
+
+    mean: float
+    deviation: float
+    margin: float  # half of the 95 % confidence interval of the mean, by Student's t
+
+
+def found(values):
+    """Values [seeds] → Found; deviation and margin are 0 where there is one."""
+    count, deviation = len(values), np.std(values, ddof=1) if len(values) > 1 else 0.0
+    return Found(np.mean(values), deviation, stats.t.ppf(0.975, max(count - 1, 1)) * deviation / np.sqrt(count))
+
+
+def by_seed(rows, variant, measure, knob='', value=''):
+    """{seed: percent} of one row of the table."""
+    return {row['seed']: float(row[measure]) for row in rows
+            if (row['variant'], row['knob'], row['value']) == (variant, knob, value)}
+
+
+def table(rows):
+    """The text of ablation.md."""
+    titles = list(collections.OrderedDict.fromkeys(row['variant'] for row in rows if not row['knob']))
+    order = [title for variant in VARIANTS for title in (variant.title,) + tuple(variant.tests)]
+    titles.sort(key=order.index)
+    lines = ['Percent, mean ± standard deviation over %d seeds.' % len(by_seed(rows, 'full', 'accuracy')), '',
+             '| | %s |' % ' | '.join(MEASURES), '|---' * (1 + len(MEASURES)) + '|']
+    for title in titles:
+        cells = [found(list(by_seed(rows, title, measure).values())) for measure in MEASURES]
+        lines.append('| %s | %s |' % (title, ' | '.join('%.1f ± %.1f' % cell[:2] for cell in cells)))
+    lines += ['', 'Full minus each, seed by seed: mean and 95 % confidence interval (Student\'s t).', '',
+              '| | %s |' % ' | '.join(MEASURES), '|---' * (1 + len(MEASURES)) + '|']
+    for title in titles[1:]:
+        cells = [found(differences(rows, title, measure)) for measure in MEASURES]
+        lines.append('| %s | %s |' % (title, ' | '.join('%+.1f ± %.1f' % (cell.mean, cell.margin) for cell in cells)))
+    return '\n'.join(lines) + '\n'
+
+
+def differences(rows, variant, measure):
+    """Full minus `variant` of the seeds that both have."""
+    full, other = by_seed(rows, 'full', measure), by_seed(rows, variant, measure)
+    return [full[seed] - other[seed] for seed in sorted(set(full) & set(other))]
+
+
+def draw_table(rows):
+    """Figure: a panel a measure; the seeds of each variant, and the mean with its confidence interval."""
+    shown = ('accuracy', 'AR@100', SHOWN)
+    titles = [title for title in TITLES[:1] + (UNIFORM,) + TITLES[1:] if by_seed(rows, title, SHOWN)]
+    figure = new_figure((14, 0.4 * len(titles) + 1.2))
+    for place, measure in enumerate(shown, start=1):
+        axes = figure.add_subplot(1, len(shown), place)
+        for height, title in enumerate(reversed(titles)):
+            values = list(by_seed(rows, title, measure).values())
+            mean, _, margin = found(values)
+            axes.plot(values, [height] * len(values), '.', color='#9db8d2')
+            axes.errorbar(mean, height, xerr=margin, fmt='o', color='#1f5a92', capsize=3)
+        axes.set_yticks(range(len(titles)))
+        axes.set_yticklabels(titles[::-1] if place == 1 else [])
+        axes.axvline(found(list(by_seed(rows, 'full', measure).values())).mean, color='grey', linewidth=0.5)
+        axes.set_title('%s, %%' % measure)
+        axes.grid(axis='x', alpha=0.3)
+    figure.subplots_adjust(left=0.2, right=0.98, wspace=0.06)
+    return figure
+
+
+def draw_sweep(rows, names, shown):
+    """Figure: a panel for each measure in `shown` and experiment in `names`, a line a variant."""
+    panels = [(name, measure) for name in names for measure in shown]
+    figure = new_figure((4.5 * len(panels), 4))
+    for place, (name, measure) in enumerate(panels, start=1):
+        experiment, axes = EXPERIMENTS[name], figure.add_subplot(1, len(panels), place)
+        for variant in experiment.variants:
+            cells = [list(by_seed(rows, variant, measure, *_place(experiment.knob, value)).values())
+                     for value in experiment.values]
+            points = [(value,) + tuple(found(cell)) for value, cell in zip(experiment.values, cells) if cell]
+            if points:
+                values, means, deviations, _ = zip(*points)
+                axes.errorbar(values, means, yerr=deviations, fmt='o-', capsize=3, label=variant)
+        axes.set_xticks(experiment.values)
+        axes.set_xlabel(experiment.knob)
+        axes.set_ylabel('%s, %%' % measure)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def show(path):
+    """Write the table and the figures of the CSV beside it, as far as there are runs."""
+    rows, stem = read(path), os.path.splitext(path)[0]
+    text = table(rows)
+    with written_whole(stem + '.md') as partial, open(partial, 'w', encoding='utf-8') as file:
+        file.write(text)
+    print(text)
+    write_figure(stem + '.png', draw_table(rows))
+    for end, names in (('_relatedness', ('relatedness',)), ('_growth', ('source_classes', 'moments'))):
+        if all(any(row['knob'] == EXPERIMENTS[name].knob for row in rows) for name in names):
+            write_figure(stem + end + '.png', draw_sweep(rows, names, ('accuracy', SHOWN)))
+
+
+def main(argv=None):
+    """Run and show as the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    def flag(name, text, **more):
+        parser.add_argument('--' + name, help=text + (' (default %(default)s)' if 'default' in more else ''), **more)
+
+    flag('only', 'the runs of one experiment; none: only the table and the figures, of the runs there are',
+         choices=list(EXPERIMENTS) + ['none'])
+    flag('seeds', 'in place of %s' % ','.join(map(str, SEEDS)), metavar='N,N,…',
+         type=lambda text: tuple(int(seed) for seed in text.split(',')))
+    flag('variants', 'of these alone: %s' % '; '.join(TITLES), metavar='TITLE;TITLE;…',
+         type=lambda text: text.split(';'), default=list(TITLES))
+    flag('steps', 'of training', type=int, default=PRESETS['demo'].train.max_steps)
+    flag('processes', 'runs at a time', type=int, default=len(os.sched_getaffinity(0)))
+    flag('csv', 'rows of every run', default=os.path.join(HERE, 'ablation.csv'))
+    flag('work', 'folder of the logs, and of worlds and networks while they are needed',
+         default=os.path.join(ROOT, 'data', 'ablation'))
+    arguments = parser.parse_args(argv)
+    runs = collections.OrderedDict()
+    for name, experiment in EXPERIMENTS.items():
+        if arguments.only in (None, name):
+            experiment = experiment._replace(seeds=arguments.seeds or experiment.seeds)
+            runs.update((run.world + (run.variant.title,), run) for run in runs_of(experiment)
+                        if run.variant.title in arguments.variants)
+    make(list(runs.values()), arguments.csv, arguments.work, arguments.steps, arguments.processes)
+    show(arguments.csv)
+
+
+if __name__ == '__main__':
+    leave(main)

@@ -1,0 +1,79 @@
+"""benchmarks/ablation.py: its arithmetic by hand, a run from world to row, going on, and what fails."""
+import os
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, 'benchmarks'))
+
+import ablation  # noqa: E402
+
+from errors import InputError  # noqa: E402
+
+ZEROS = dict.fromkeys(ablation.MEASURES, '0')
+
+
+def row(variant, seed, percent, knob='', value=''):
+    return dict(ZEROS, knob=knob, value=value, seed=str(seed), variant=variant, **{ablation.SHOWN: str(percent)})
+
+
+def test_mean_deviation_and_interval_by_hand():
+    found = ablation.found([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert found.mean == 3 and found.deviation == pytest.approx(np.sqrt(2.5))
+    assert found.margin == pytest.approx(2.776445 * np.sqrt(2.5 / 5))
+    assert ablation.found([7.0]) == (7, 0, 0)
+
+
+def test_differences_are_of_the_same_seeds():
+    rows = [row('full', 1, 50), row('full', 2, 60), row('full', 3, 70), row('no context', 3, 40),
+            row('no context', 1, 45), row('full', 1, 99, 'relatedness', '0.0')]
+    assert ablation.differences(rows, 'no context', ablation.SHOWN) == [5, 30]
+
+
+def test_the_table_and_the_figures_show_what_there_is(tmp_path):
+    rows = [row(title, seed, 10 * seed + place) for seed in (1, 2)
+            for place, title in enumerate(('full', 'source only', ablation.UNIFORM))]
+    lines = ablation.table(rows).splitlines()
+    column = 1 + 1 + ablation.MEASURES.index(ablation.SHOWN)
+    cells = {start: [line.split('|')[column].strip() for line in lines if line.startswith('| ' + start)]
+             for start in ('full', 'source')}
+    assert cells == {'full': ['15.0 ± 7.1'], 'source': ['16.0 ± 7.1', '-1.0 ± 0.0']}
+    assert len(ablation.draw_table(rows).axes) == 3
+    swept = rows + [row('full', 1, 5, 'relatedness', '0.0')]
+    assert len(ablation.draw_sweep(swept, ('relatedness',), (ablation.SHOWN,)).axes) == 1
+
+
+def test_runs_at_a_default_are_those_of_the_table():
+    table, sweep = [ablation.runs_of(ablation.EXPERIMENTS[name]) for name in ('table', 'relatedness')]
+    assert len(table) == len(ablation.SEEDS) * len(ablation.VARIANTS)
+    shared = [run for run in sweep if not run.world.knob]
+    assert shared and all(run in table for run in shared)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The Run of an untrained network in a tiny world."""
+    monkeypatch.setattr(ablation, 'VALIDATION_VIDEOS', 20)
+    variant = ablation.VARIANTS[ablation.TITLES.index('untrained')]
+    return ablation.Run(ablation.World('source_videos', '10', 7),
+                        variant._replace(tests={'2': {'labels_per_video': 2}}))
+
+
+def test_a_run_makes_its_rows_once(tiny, tmp_path, monkeypatch):
+    path = str(tmp_path / 'runs.csv')
+    ablation.make([tiny], path, str(tmp_path / 'work'), 600, 1)
+    rows = ablation.read(path)
+    assert [row['variant'] for row in rows] == ['untrained', '2']
+    assert all(0 <= float(row[name]) <= 100 for row in rows for name in ablation.MEASURES)
+    assert not [name for name in os.listdir(str(tmp_path / 'work')) if os.path.isdir(str(tmp_path / 'work' / name))]
+    monkeypatch.setattr(ablation, '_call', lambda *_: pytest.fail('made again'))
+    ablation.make([tiny], path, str(tmp_path / 'work'), 600, 1)
+    assert ablation.read(path) == rows
+
+
+def test_a_script_that_fails_is_named_with_its_reason(tiny, tmp_path):
+    broken = tiny._replace(world=ablation.World('relatedness', '7', 7))
+    with pytest.raises(InputError, match='make_demo_data.py ended with status 2: .*relatedness 7'):
+        ablation.make([broken], str(tmp_path / 'runs.csv'), str(tmp_path / 'work'), 600, 1)
