@@ -15,10 +15,10 @@ TEST_FLAGS ?=
 RUN = "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
-.PHONY: help env lint test demo clean
+.PHONY: help env lint test demo ablation clean
 
 help:  ## print the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
 env:  ## build the virtual environment, where it is not up to date
 	@bash tools/environment.sh "$(VENV)" "$(PYTHON)"
@@ -34,6 +34,9 @@ demo: env  ## make the small synthetic data, train, test three snapshots, evalua
 	$(RUN) prepare_data.py annotation --data_root data/demo
 	$(RUN) aher_k600_train.py --config demo --model_dir "$(MODEL_DIR)" $(TRAIN_FLAGS)
 	$(RUN) aher_k600_test.py --config demo --model_dir "$(MODEL_DIR)" --results_dir "$(RESULTS_DIR)" $(TEST_FLAGS)
+
+ablation: env  ## train and test every variant on new worlds: a table and figures in benchmarks/, hours
+	$(RUN) benchmarks/ablation.py
 
 clean:  ## remove the environment and the caches; data, models and results stay
 	@if [ -f "$(VENV)/pyvenv.cfg" ]; then rm -rf "$(VENV)"; fi

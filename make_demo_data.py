@@ -3,6 +3,7 @@
     python3 make_demo_data.py --out data/demo --seed 0
     python3 make_demo_data.py --out data/demo --annotation other.txt   # validation videos of another file
     python3 make_demo_data.py --write_annotation k600_val_annotation.txt --seed 0   # how that file was made
+    python3 make_demo_data.py --statistics k600_val_annotation.txt data/k600_val_annotation.txt  # side by side
 
 Source classes come with untrimmed, annotated videos. Target classes come with *moments* for training and with
 untrimmed validation videos, made to fit the rows of a validation annotation. Tables and features are laid out
@@ -68,9 +69,10 @@ MAX_CLASSES = 10000  # of an annotation: a larger index is a slip, not a data se
 
 # The knobs of the world: name, default, meaning with unit. Each is a flag and a field of Settings.
 KNOBS = (
-    ('source_videos', 1000, 'untrimmed videos of the source classes; every tenth is for validation'),
-    ('source_classes', PRESETS['demo'].model.source_classes, 'classes of the source videos'),
-    ('moments_per_class', 60, 'training moments of each target class'),
+    ('source_videos', 1000, 'untrimmed, annotated videos of all source classes; every tenth is for validation'),
+    ('source_classes', PRESETS['demo'].model.source_classes, 'classes of the source videos: how many kinds of action '
+     'localization can be learnt from'),
+    ('moments_per_class', 60, 'training moments of each target class: all that is known of it'),
     ('supervised_videos', 0, 'untrimmed, annotated training videos of the target classes, in supervised/: for the '
      'fully supervised bound alone'),
     ('feature_width', PRESETS['demo'].model.feature_width, 'columns of a feature file'),
@@ -78,6 +80,7 @@ KNOBS = (
     ('attributes', 16, 'attributes in the pool of the source classes; fewer: classes have more in common'),
     ('relatedness', 0.8, 'probability that a target class\'s attribute is of that pool; 0: nothing shared'),
     ('action_strength', 1.6, 'length of an action in latent space; an attribute is 1 long'),
+    ('scenes', 12, 'shared scenes that the backgrounds of videos are mixed of; more: they vary more'),
     ('scene_strength', 1.8, 'length of a scene in latent space: how different the backgrounds of videos are'),
     ('variation', 0.5, 'how differently a class is performed: deviation of the log weight of its attributes'),
     ('context_strength', 0.8, 'length of the context beside a segment; 0: no context'),
@@ -95,8 +98,7 @@ Settings = collections.namedtuple('Settings', [name for name, _, _ in KNOBS],
                                   defaults=[default for _, default, _ in KNOBS])
 
 CLASS_ATTRIBUTES = 4     # k
-SCENES = 12              # shared scenes, of which a video mixes SCENES_A_VIDEO
-SCENES_A_VIDEO = 3
+SCENES_A_VIDEO = 3       # shared scenes that the background of a video mixes
 OCCLUSION = 0.35         # share of the scene that an action hides: it does not raise all features
 COMMON = 0.2             # share kept of the attributes' mean, which columns would tell any action by
 CONTEXT_LIKENESS = 0.35  # share of the action itself in its context, as of people who prepare
@@ -117,6 +119,7 @@ TARGET_NAMES = ('bimbling', 'clondering', 'dappering', 'elmering', 'frindling', 
 # Statistics of real segments. Rounded summaries, measured on the authors' k600_val_annotation.txt and on the
 # training subset of ActivityNet 1.3; segments nested in one another are left out of the gaps.
 
+SHOWN_LEVELS = (1, 25, 50, 75, 99)  # percentiles of --statistics
 LEVELS = (0, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)  # percentiles of the rows below
 
 
@@ -243,7 +246,7 @@ class World(NamedTuple):
     attributes: np.ndarray  # [2P, D] unit vectors
     before: np.ndarray      # [2P, D] companions of the attributes in the context before an action
     after: np.ndarray       # [2P, D] the same after it
-    scenes: np.ndarray      # [SCENES, D] unit vectors
+    scenes: np.ndarray      # [scenes, D] unit vectors
     mixing: np.ndarray      # [D, C]
     offset: np.ndarray      # [C]
 
@@ -285,7 +288,7 @@ def make_world(settings, rng):
     pool = 2 * settings.attributes
     return World(attributes=np.concatenate([attributes(), attributes()]),
                  before=directions(pool), after=directions(pool),
-                 scenes=directions(SCENES),
+                 scenes=directions(settings.scenes),
                  mixing=0.25 * rng.randn(settings.latent_width, settings.feature_width),
                  offset=rng.uniform(0, 0.5, settings.feature_width))
 
@@ -394,7 +397,7 @@ def fragments(world, settings, actions, times, rng):
 def scene(world, settings, times, rng):
     """The video's own background: shots that have much in common, and a slow drift → [n, D]."""
     def mixture():
-        shared = rng.permutation(SCENES)[:SCENES_A_VIDEO]
+        shared = rng.permutation(settings.scenes)[:SCENES_A_VIDEO]
         own = 0.5 * unit(rng.randn(settings.latent_width))
         return unit(rng.dirichlet(np.ones(SCENES_A_VIDEO)) @ world.scenes[shared] + own)
 
@@ -532,6 +535,19 @@ def rows_by_video(annotation):
     for video, start, end, label in without_duplicates(read_annotation(annotation, MAX_CLASSES)):
         rows.setdefault(video, []).append((start, end, label))
     return rows
+
+
+def statistics(annotations):
+    """Table of the segments of annotation files, a line each: how many, how many a video, and their lengths."""
+    lines = ['%9s %7s %7s %9s   length in seconds, percentile %s  file' % (
+        'segments', 'videos', 'classes', 'a video', ' '.join('%6d' % level for level in SHOWN_LEVELS))]
+    for path in annotations:
+        rows = read_annotation(path, MAX_CLASSES)
+        videos, classes = [len({row[column] for row in rows}) for column in (0, 3)]
+        lengths = np.percentile([row.end - row.start for row in rows], SHOWN_LEVELS)
+        lines.append('%9d %7d %7d %9.2f   %29s %s  %s' % (len(rows), videos, classes, len(rows) / videos, '',
+                                                          ' '.join('%6.1f' % length for length in lengths), path))
+    return '\n'.join(lines)
 
 
 def class_count(rows):
@@ -775,6 +791,8 @@ def build_parser():
     parser.add_argument('--format', choices=('npy', 'csv'), default='npy', help='of features (default npy)')
     parser.add_argument('--force', action='store_true', help='write into a folder that holds other things')
     parser.add_argument('--write_annotation', metavar='FILE', help='only write a made-up annotation, and end')
+    parser.add_argument('--statistics', metavar='FILE', nargs='+',
+                        help='only show the segments of annotations, side by side, and end')
     parser.add_argument('--validation_videos', type=int, default=200,
                         help='videos of --write_annotation (default %(default)s)')
     parser.add_argument('--target_classes', type=int, default=20,
@@ -790,7 +808,7 @@ def build_parser():
 def check(args):
     """Raise InputError where a flag has a value that cannot be used."""
     ranges = dict({name: (0, np.inf) for name in Settings._fields}, relatedness=(0, 1),
-                  attributes=(CLASS_ATTRIBUTES, np.inf), seed=(0, 2 ** 32 - 1))
+                  attributes=(CLASS_ATTRIBUTES, np.inf), scenes=(SCENES_A_VIDEO, np.inf), seed=(0, 2 ** 32 - 1))
     for name in ('source_videos', 'source_classes', 'moments_per_class', 'feature_width', 'latent_width',
                  'validation_videos', 'target_classes'):
         ranges[name] = (1, np.inf)
@@ -807,6 +825,9 @@ def main(argv=None):
     """Make the data, or the annotation, that `argv` (the process's arguments) ask for."""
     args = build_parser().parse_args(argv)
     check(args)
+    if args.statistics:
+        print(statistics(args.statistics))
+        return
     if args.write_annotation:
         text = annotation_text(args.validation_videos, args.target_classes, args.seed)
         write_text(args.write_annotation, text)
