@@ -6,10 +6,10 @@ Of source classes the training videos are kept with their segments; of target cl
 segments become the moments, and the validation videos. The tables are written in the layout that
 config.DataConfig names, the features are links to those of the data set.
 
-A video has one class, that of its first segment, as the label table has one a video. Its segments of other classes
-are left out on both sides: the times of a target class never get into source training, and no segment trains or
-counts under another's name. The frames of such a segment stay, as background. Before, segments without length are left
-out: they can be neither learned nor found.
+Segments without length are left out: they can be neither learned nor found. A video has one class, that of its first
+segment left, as the label table has one a video. Its segments of other classes are left out on both sides: the times
+of a target class never get into source training, and no segment trains or counts under another's name. The frames of
+such a segment stay, as background.
 """
 import collections
 import csv
