@@ -54,25 +54,33 @@ class Defects:
 
 def check(config, sample=SAMPLE):
     """Defects of all that `config` names, and lines of summary; `sample` features of a store, None: all."""
-    data, defects, summary, class_names = config.data, Defects(), [], []
-    with defects.of('class names'):
-        class_names = read_class_names(data.path('target_categories'), defects.report('class names'))
-        if config.model.target_classes not in (None, len(class_names)):
-            defects.add('class names', '%s: found %d class names, expected %d (--target_classes)' % (
-                data.path('target_categories'), len(class_names), config.model.target_classes))
-    videos = {}
-    for side, subset, classes in (
-            ('source', 'training', config.model.source_classes),
-            ('target', 'training', config.model.target_classes or len(class_names)),
-            ('target', 'validation', config.model.target_classes or len(class_names))):
+    data, defects, summary, videos = config.data, Defects(), [], {}
+    names = {side: _check_class_names(side, config, defects) for side in ('source', 'target')}
+    for side, subset in (('source', 'training'), ('target', 'training'), ('target', 'validation')):
+        classes = getattr(config.model, side + '_classes') or len(names[side])
         videos[side, subset] = _check_tables(side, subset, classes, data, defects, summary)
-    _check_ground_truth(data, [video.name for video in videos['target', 'validation']], class_names, defects, summary)
+    validation = [video.name for video in videos['target', 'validation']]
+    _check_ground_truth(data, validation, names['target'], defects, summary)
     for field, side, subset, by_clip in (
             ('source_features', 'source', 'training', False), ('source_clips', 'source', 'training', True),
             ('target_clips', 'target', 'training', True), ('target_features', 'target', 'validation', False)):
         with defects.of('features'):
             _check_features(field, videos[side, subset], by_clip, config, sample, defects, summary)
     return defects, summary
+
+
+def _check_class_names(side, config, defects):
+    """Class names of one side, as far as they can be used; the source's may be absent where their number is given."""
+    path, setting, names = config.data.path(side + '_categories'), side + '_classes', []
+    expected = getattr(config.model, setting)
+    if side == 'source' and expected and not os.path.exists(path):
+        return names
+    with defects.of('class names'):
+        names = read_class_names(path, defects.report('class names'))
+        if expected and expected != len(names):
+            defects.add('class names', '%s: found %d class names, expected %d (--%s)' % (
+                path, len(names), expected, setting))
+    return names
 
 
 def _check_tables(side, subset, classes, data, defects, summary):

@@ -1,4 +1,4 @@
-"""Every setting of AherNet, once: immutable namedtuples, two presets, and their command-line flags.
+"""Every setting of AherNet, once: immutable namedtuples, three presets, and their command-line flags.
 
 Legend (SPEC.md's, used in every file): B batch, T = 512 feature rows of an untrimmed video, M = 256 rows
 of a moment, C feature width, K classes, level l = 1…8 with P_l positions, N = ΣP_l = 255 positions,
@@ -20,8 +20,8 @@ class ModelConfig(NamedTuple):
     stem_widths: Tuple[int, ...] = (2048, 1024)  # channels of g_conv1, g_conv2
     level_widths: Tuple[int, ...] = (256, 256, 512, 512, 1024, 1024, 2048, 2048)  # of g_conv_a1…a8
     context_width: int = 1024            # channels of g_conv_s1, g_conv_e1
-    source_classes: int = 200            # K of the source data set (ActivityNet)
-    target_classes: Optional[int] = 600  # K of the target data set; None: the lines of its class-name list
+    source_classes: Optional[int] = 200  # K of the source data set (ActivityNet)
+    target_classes: Optional[int] = 600  # K of the target data set; None or 0: the lines of its class-name list
     untrimmed_steps: int = 512           # T, feature rows
     moment_steps: int = 256              # M, feature rows
     anchor_step: int = 4                 # step and size of level 1, feature rows; doubles at each level
@@ -99,6 +99,7 @@ class DataConfig(NamedTuple):
     source_info: str = 'cvs_records_anet/anet_train_val_reduce_info.csv'
     source_annotation: str = 'cvs_records_anet/anet_annotation_json.json'
     source_labels: str = 'activitynet_train_val_gt.txt'
+    source_categories: str = 'activitynet_category_name.txt'  # read where it is there, or to count the classes
     source_features: str = 'ActivityNet/csv_mean_512_p3d_clip_2018'  # untrimmed, T rows
     source_clips: str = 'ActivityNet/csv_p3d_clip'                   # a row per clip
     target_info: str = 'cvs_records_k600/k600_train_val_info.csv'
@@ -159,6 +160,9 @@ PRESETS = {
         # the published NMS keeps near-copies of the best segment, each a false positive of mAP
         test=TestConfig(nms_tiou=0.5, score_by='proposal'),
         data=DataConfig(data_root='data/demo', moment_ratios=(3, 19))),
+    'split': Config(  # published settings on a data root of `prepare_data.py split`, whatever its classes
+        config='split', model_dir='models/split', results_dir='results/split',
+        model=ModelConfig(source_classes=None, target_classes=None), data=DataConfig(data_root='data/split')),
 }
 # The published code's faults, all or one (README)
 MODES = {'mended': Faults(), 'authors': Faults(True, True, True),
@@ -195,7 +199,7 @@ def check(config):
                        (config.data, 'workers'), (config, 'threads')):
         if not 0 <= getattr(part, name) < 2 ** 31:
             raise InputError('--%s %s: expected 0 to 2147483647' % (name, getattr(part, name)))
-    positive(config.model, 'feature_width', 'source_classes', 'untrimmed_steps', 'moment_steps')
+    positive(config.model, 'feature_width', 'untrimmed_steps', 'moment_steps')
     positive(config.train, 'batch_size', 'snapshot_step', 'log_step', 'generator_repeats', 'max_skips')
     positive(config.train, 'learning_rate', 'adversary_rate')
     positive(config.test, 'test_batch_size', 'max_detections', 'top_anchors', 'labels_per_video')
@@ -208,8 +212,9 @@ def check(config):
     for part, name in ((config.test, 'nms_tiou'), (config.data, 'max_bad_share')):
         if not 0 <= getattr(part, name) <= 1:
             raise InputError('--%s %s: expected 0 to 1' % (name, getattr(part, name)))
-    if config.model.target_classes is not None:
-        positive(config.model, 'target_classes')
+    for name in ('source_classes', 'target_classes'):
+        if getattr(config.model, name):  # None and 0: counted
+            positive(config.model, name)
     return config
 
 
@@ -250,8 +255,8 @@ COMMON_FLAGS = {
     'resume': 'auto: go on where the last run stopped; never: begin anew; or, of training, a snapshot\'s path',
     'threads': 'threads of TensorFlow; 0: its choice; 1: repeatable to the last bit on a CPU',
     'feature_width': 'columns of a feature file',
-    'source_classes': 'classes of the source data set',
-    'target_classes': 'classes of the target data set (demo: as many as the class-name list has lines)',
+    'source_classes': 'classes of the source data set; 0: as many as its class-name list has lines',
+    'target_classes': 'classes of the target data set; 0: as many as its class-name list has lines',
     'transfer': 'mlp, or identity: the moment classifier itself scores every position',
     'workers': 'threads that read features; 0: one a core',
     'bad_data': 'stop at data that cannot be used, or skip: list them in bad_data.csv and go on',
@@ -260,6 +265,7 @@ COMMON_FLAGS = {
     'source_info': 'info table of the source videos (CSV: video, subset)',
     'source_annotation': 'segments of the source videos (JSON)',
     'source_labels': 'label table of the source videos (video, …, class index)',
+    'source_categories': 'class names of the source data set, one a line; not needed where their number is given',
     'source_features': 'features of whole source videos: folder or HDF5 file',
     'source_clips': 'features of the source videos by clip: folder or HDF5 file',
     'target_info': 'info table of the target videos (CSV: video, subset)',
@@ -287,7 +293,7 @@ def add_flags(parser, flags):
     parser.add_argument('--config', choices=sorted(PRESETS), default='k600',
                         help='preset that the settings start from (default k600)')
     for name, text in list(flags.items()) + list(COMMON_FLAGS.items()):
-        values = [_value(PRESETS[preset], name) for preset in ('k600', 'demo')]
+        values = [_value(PRESETS[preset], name) for preset in ('k600', 'demo', 'split')]
         default = ' | '.join('%s' % (value,) for value in sorted(set(values), key=values.index))
         convert = _switch if isinstance(values[0], bool) else type(values[0])
         parser.add_argument('--' + name, type=convert, metavar=convert.__name__.strip('_').upper(),

@@ -166,12 +166,21 @@ def check_paths(data, names):
 
 
 def resolve_classes(config):
-    """`config` with the target classes counted, and checked against the class-name list."""
-    path = config.data.path('target_categories')
-    found, expected = len(read_class_names(path)), config.model.target_classes
-    if expected not in (None, found):
-        raise InputError('%s: found %d class names, expected %d (--target_classes)' % (path, found, expected))
-    return config._replace(model=config.model._replace(target_classes=found))
+    """`config` with the classes of both sides counted, and checked against the class-name lists.
+
+    The source's list may be absent where the number of its classes is given.
+    """
+    model = config.model
+    for side in ('source', 'target'):
+        path, setting = config.data.path(side + '_categories'), side + '_classes'
+        expected = getattr(model, setting)
+        if side == 'source' and expected and not os.path.exists(path):
+            continue
+        found = len(read_class_names(path))
+        if expected and expected != found:
+            raise InputError('%s: found %d class names, expected %d (--%s)' % (path, found, expected, setting))
+        model = model._replace(**{setting: found})
+    return config._replace(model=model)
 
 
 def training_stream(config):

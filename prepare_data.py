@@ -2,6 +2,7 @@
 
     python prepare_data.py fetch         the authors' annotation and class names, verified
     python prepare_data.py annotation    annotation and class names -> ground-truth JSON, and a report
+    python prepare_data.py split         one annotated data set -> a transfer from some of its classes to others
     python prepare_data.py check         every defect of a data root, before a run
     python prepare_data.py features      features in any form -> npy files or one HDF5 file, fast to read
 
@@ -23,6 +24,7 @@ from tqdm import tqdm
 
 import check_data
 import config as settings
+import split_data
 from config import DataConfig, ModelConfig
 from convert_features import Conversion, Rescaling, convert_to_hdf5, convert_to_npy
 from errors import InputError, exit_status
@@ -72,6 +74,12 @@ def ground_truth(segments, class_names):
         entry['annotations'].append(
             {'segment': [segment.start, segment.end], 'label': class_names[segment.label]})
     return {'version': 'VERSION 1.3', 'taxonomy': [], 'database': database}
+
+
+def write_ground_truth(path, segments, class_names):
+    """Write the ground truth of `segments` as JSON."""
+    with written_whole(path) as partial, open(partial, 'wb') as file:
+        file.write(json.dumps(ground_truth(segments, class_names), indent=1).encode() + b'\n')
 
 
 def summarize(segments):
@@ -131,8 +139,7 @@ def annotation_command(args):
     if args.drop_duplicates:
         segments = without_duplicates(segments)
         print('dropped %d duplicate rows' % summary.duplicate_rows)
-    with written_whole(out) as partial, open(partial, 'wb') as file:
-        file.write(json.dumps(ground_truth(segments, class_names), indent=1).encode() + b'\n')
+    write_ground_truth(out, segments, class_names)
     print('wrote %s: %d segments of %d videos' % (out, len(segments), summary.videos))
 
 
@@ -251,6 +258,56 @@ def features_command(args):
                          % (len(failures), min(SHOWN, len(failures))))
 
 
+# Splitting
+
+SPLIT_PATHS = ('source_info', 'source_annotation', 'source_features', 'source_clips')  # fields of DataConfig
+SPLIT_CHOICES = ('source_classes', 'target_classes', 'source_share', 'source_count', 'seed')
+
+
+def split_command(args):
+    """The source tables -> a data root with some classes as source, others as target; what is in it, left out."""
+    given = {name: getattr(args, name) for name in SPLIT_PATHS if getattr(args, name) is not None}
+    data = DataConfig(data_root=args.data_root)._replace(**given)
+    videos, left_out = split_data.read_data_set(data)
+    made = split_data.split(videos, *_chosen_classes(args, videos, data.path('source_annotation')))
+    counts = split_data.counts_of(made)
+    absent = split_data.write(made, data, args.out, {
+        'made_of': {name: data.path(name) for name in SPLIT_PATHS},
+        'chosen_by': {name: getattr(args, name) for name in SPLIT_CHOICES},
+        'source_classes': len(made.source_names), 'target_classes': len(made.target_names),
+        'counts': counts, 'left_out': left_out})
+    write_ground_truth(DataConfig(data_root=args.out).path('ground_truth'),
+                       split_data.segments_of(made.validation, made.target_names), made.target_names)
+    print('%s: %d source classes, %d target classes' % (args.out, len(made.source_names), len(made.target_names)))
+    for name, found in counts.items():
+        print('  %-28s %6d videos, %6d segments' % (name, found['videos'], found['segments']))
+    for reason, count in sorted(left_out.items()):
+        print('  left out: %d %s' % (count, reason))
+    if absent:
+        print('features are not there: %s; the tables are written all the same, run this again to link the features'
+              % ', '.join(absent))
+
+
+def _chosen_classes(args, videos, annotation):
+    """(source names, target names) as the flags say; InputError where they do not say it once."""
+    known = {video.label for video in videos}
+    files = [path for path in (args.source_classes, args.target_classes) if path is not None]
+    if len(files) == 1:
+        raise InputError('--source_classes and --target_classes: found one of the two, expected both')
+    if (len(files) == 2) + (args.source_share is not None) + (args.source_count is not None) != 1:
+        raise InputError('expected one way to choose the classes: --source_classes and --target_classes, '
+                         '--source_share, or --source_count')
+    if files:
+        return split_data.listed_classes(*files, known=known, annotation=annotation)
+    if not 0 <= args.seed < 2 ** 32:
+        raise InputError('--seed %d: expected 0 to 4294967295' % args.seed)
+    if args.source_share is None:
+        return split_data.drawn_classes(known, args.source_count, args.seed)
+    if not 0 < args.source_share < 1:
+        raise InputError('--source_share %s: expected more than 0 and less than 1' % args.source_share)
+    return split_data.drawn_classes(known, int(args.source_share * len(known) + 0.5), args.seed)
+
+
 # Checking
 
 def check_command(args):
@@ -307,6 +364,20 @@ def build_parser():
     features.add_argument('--rows', type=int, help='interpolate every video to this many rows, such as 512')
     features.add_argument('--annotation', help='annotation JSON with the durations, for --rows')
     features.add_argument('--workers', type=int, default=0, help='processes (default 0: one a core)')
+
+    splitting = add('split', split_command,
+                    'make a transfer of one annotated data set: some of its classes as source, others as target')
+    splitting.add_argument('--out', default=settings.PRESETS['split'].data.data_root,
+                           help='data root to make (default %(default)s)')
+    for name in SPLIT_PATHS:
+        splitting.add_argument('--' + name, help='%s (default %s)' % (
+            settings.COMMON_FLAGS[name], getattr(DataConfig(), name)))
+    splitting.add_argument('--source_classes', metavar='FILE', help='names of the source classes, one a line')
+    splitting.add_argument('--target_classes', metavar='FILE', help='names of the target classes, one a line')
+    splitting.add_argument('--source_share', type=float, metavar='FLOAT',
+                           help='or: share of all classes, drawn by --seed, that are source; the rest are target')
+    splitting.add_argument('--source_count', type=int, metavar='INT', help='or: their number')
+    splitting.add_argument('--seed', type=int, default=0, help='of the draw (default 0)')
 
     checking = subcommands.add_parser('check', help='list every defect of the data',
                                       description='List every defect of the data that a run would read.',

@@ -126,6 +126,23 @@ def test_class_names(tmp_path):
     assert '%s, line 2: found an empty line' % path in message_of(data_loader.resolve_classes, config)
 
 
+def test_source_classes_are_counted_where_their_number_is_not_given(tmp_path):
+    config = make(tmp_path)
+    counted = [settings.check(settings.override(config, source_classes=number, target_classes=number))
+               for number in (None, 0)]
+    path = config.data.path('source_categories')
+    for unresolved in counted:
+        assert message_of(data_loader.resolve_classes, unresolved).startswith(path)  # it is not there
+    write(path, 'waving\nnodding\nbowing\n')
+    for unresolved in counted:
+        assert data_loader.resolve_classes(unresolved) == config
+    write(path, 'waving\n')
+    assert message_of(data_loader.resolve_classes, config) == (
+        '%s: found 1 class names, expected 3 (--source_classes)' % path)
+    assert message_of(settings.check, settings.override(config, source_classes=-1)) == (
+        '--source_classes -1: expected more than 0')
+
+
 @pytest.mark.parametrize('table, content, message', [
     ('source_info', 'name,subset\ns,training\n', 'no column video in the header row'),
     ('source_info', 'video;subset\ns;training\n', 'no column video, subset in the header row'),
