@@ -10,38 +10,28 @@ that ablation.csv has are not made again, and training that was interrupted goes
 """
 import argparse
 import collections
-import concurrent.futures
-import csv
-import io
-import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from typing import NamedTuple
 
-import common  # noqa: F401
 import numpy as np
+from experiments import CORES, MEASURES, ROOT, call, make, measures, read
 from scipy import stats
-from tqdm import tqdm
 
 import make_demo_data as demo
 from aher_k600_test import RESULTS_NAME
 from config import PRESETS
-from errors import InputError, leave
-from evaluation.get_detection_performance import evaluate_detections
-from evaluation.get_proposal_performance import evaluate_proposals
-from evaluation.results import new_figure, read_ground_truth, read_results, write_figure
-from files import append, written_whole
+from errors import leave
+from evaluation.results import new_figure, write_figure
+from files import locked, written_whole
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(HERE)
 SEEDS = (1, 2, 3, 4, 5)   # the demo's settings were chosen on others
 VALIDATION_VIDEOS = 400
 SUPERVISED = demo.supervised(demo.Folder(PRESETS['demo'].data, 'npy')).paths
-MEASURES = ('accuracy', 'AR@1', 'AR@10', 'AR@100', 'AUC', 'mAP@0.5', 'mAP@0.75', 'mAP@0.95', 'average mAP')
+COLUMNS = ('knob', 'value', 'seed', 'variant') + MEASURES + ('seconds',)
 SHOWN = 'mAP@0.5'         # what the figures show
 
 
@@ -91,10 +81,10 @@ DEFAULTS = demo.Settings()
 TITLES = tuple(variant.title for variant in VARIANTS)
 EXPERIMENTS = collections.OrderedDict([
     ('table', Experiment('relatedness', (DEFAULTS.relatedness,), TITLES, SEEDS)),
-    ('relatedness', Experiment('relatedness', (0.0, 0.4, DEFAULTS.relatedness, 1.0),
-                               ('full', 'transfer = identity', 'source only'), SEEDS[:3])),
-    ('source_classes', Experiment('source_classes', (5, 10, DEFAULTS.source_classes, 40), ('full',), SEEDS[:3])),
-    ('moments', Experiment('moments_per_class', (5, 15, DEFAULTS.moments_per_class, 120), ('full',), SEEDS[:3]))])
+    ('relatedness', Experiment('relatedness', (0.0, 0.4, DEFAULTS.relatedness),
+                               ('full', 'transfer = identity', 'source only'), SEEDS[:2])),
+    ('source_classes', Experiment('source_classes', (5, 10, DEFAULTS.source_classes), ('full',), SEEDS[:2])),
+    ('moments', Experiment('moments_per_class', (5, 15, DEFAULTS.moments_per_class), ('full',), SEEDS[:2]))])
 
 
 class World(NamedTuple):
@@ -113,10 +103,11 @@ class Run(NamedTuple):
 
 
 def runs_of(experiment):
-    """The Runs of an Experiment, world by world; where the knob has its default, they are runs of the table too."""
-    return [Run(World(*_place(experiment.knob, value), seed), variant)
-            for value in experiment.values for seed in experiment.seeds
-            for variant in VARIANTS if variant.title in experiment.variants]
+    """The Runs of an Experiment, world by world; where the knob has its default, they are the table's."""
+    worlds = [World(*_place(experiment.knob, value), seed)
+              for value in experiment.values for seed in experiment.seeds]
+    return [Run(world, variant._replace(tests={}) if world.knob else variant)
+            for world in worlds for variant in VARIANTS if variant.title in experiment.variants]
 
 
 def _place(knob, value):
@@ -139,17 +130,17 @@ class Bench:
         started, data = time.time(), self._world(run.world)
         title = run.variant.title
         model = self._path(run.world, ''.join(sign if sign.isalnum() else '_' for sign in title))
-        flags = {'config': 'demo', 'data_root': data, 'threads': 1, 'model_dir': model}
+        log, flags = model + '.log', {'config': 'demo', 'data_root': data, 'threads': 1, 'model_dir': model}
         train = dict({'max_steps': self._steps, 'snapshot_step': 1000, 'seed': run.world.seed}, **flags)
         if run.world.knob == 'source_classes':
             train['source_classes'] = run.world.value
         train.update(run.variant.train)
-        _call('aher_k600_train.py', model, train)
+        call('aher_k600_train.py', log, train)
         rows = []
         for row, test in [(title, {})] + list(run.variant.tests.items()):
             results = os.path.join(model, 'results-%d' % len(rows))
             same = {name: train[name] for name in ('source_classes', 'transfer') if name in train}
-            _call('aher_k600_test.py', model, dict(flags, results_dir=results, **same, **test))
+            call('aher_k600_test.py', log, dict(flags, results_dir=results, **same, **test))
             found = measures(os.path.join(results, RESULTS_NAME % int(train['max_steps'])),
                              os.path.join(data, PRESETS['demo'].data.ground_truth))
             rows.append(run.world + (row,) + tuple('%.3f' % found[name] for name in MEASURES)
@@ -168,70 +159,19 @@ class Bench:
         """Path of the World's data, made unless it is there."""
         data = self._path(world, 'data')
         with self._worlds[world]:
-            annotation, fixed = data + '.txt', {'validation_videos': VALIDATION_VIDEOS, 'seed': world.seed}
-            _call('make_demo_data.py', data, dict(fixed, write_annotation=annotation))
-            knobs = {world.knob: world.value} if world.knob else {'supervised_videos': DEFAULTS.source_videos}
-            _call('make_demo_data.py', data, dict(knobs, out=data, annotation=annotation, seed=world.seed))
-            _call('prepare_data.py', data, {'data_root': data}, 'annotation')
+            log, annotation, knobs = data + '.log', data + '.txt', {'seed': world.seed}
+            call('make_demo_data.py', log, dict(knobs, validation_videos=VALIDATION_VIDEOS,
+                                                write_annotation=annotation))
+            knobs[world.knob or 'supervised_videos'] = world.value or DEFAULTS.source_videos
+            call('make_demo_data.py', log, dict(knobs, out=data, annotation=annotation))
+            call('prepare_data.py', log, {'data_root': data}, 'annotation')
         return data
 
 
-def _call(script, log, flags, *command):
-    """Run a script of the project; what it prints goes to the end of `log`.log.
-
-    Raises InputError, with the last line of it, where the script fails.
-    """
-    call = [sys.executable, os.path.join(ROOT, script)] + list(command)
-    for name, value in flags.items():
-        call += ['--' + name, str(value)]
-    os.makedirs(os.path.dirname(log), exist_ok=True)
-    with open(log + '.log', 'a') as output:
-        status = subprocess.call(call, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
-    if status:
-        with open(log + '.log', errors='replace') as output:
-            last = output.read().strip().splitlines()[-1:]
-        raise InputError('%s.log: %s ended with status %d: %s' % (log, script, status, ' '.join(last)))
-
-
-def measures(results, truth):
-    """{name of MEASURES: percent} of a results JSON and its ground truth, by path."""
-    with open(os.path.splitext(results)[0] + '.origin.json') as text:
-        accuracy = json.load(text)['accuracy']
-    truth, results = read_ground_truth(truth), read_results(results)
-    proposals, detections = evaluate_proposals(truth, results), evaluate_detections(truth, results)
-    recall = 100 * proposals.average_recall
-    mean_ap = {'mAP@%.4g' % tiou: 100 * value for tiou, value in zip(detections.tiou_thresholds, detections.mAP)}
-    return dict(mean_ap, accuracy=100 * accuracy, AUC=proposals.auc_percent,
-                **{'AR@1': recall[0], 'AR@10': recall[9], 'AR@100': recall[-1],
-                   'average mAP': 100 * detections.average_mAP})
-
-
-def make(runs, path, folder, steps, processes):
-    """Make the Runs that the CSV `path` has not, and append their rows."""
-    if not os.path.exists(path):
-        append(path, ','.join(COLUMNS) + '\n')
-    done = {World(row['knob'], row['value'], int(row['seed'])) + (row['variant'],) for row in read(path)}
-    runs = [run for run in runs if run.world + (run.variant.title,) not in done]
-    bench = Bench(folder, steps, runs)
-    with concurrent.futures.ThreadPoolExecutor(processes) as pool:
-        futures = [pool.submit(bench.run, run) for run in runs]
-        try:
-            for future in tqdm(concurrent.futures.as_completed(futures), total=len(runs), unit='run', smoothing=0):
-                lines = io.StringIO()
-                csv.writer(lines, lineterminator='\n').writerows(future.result())
-                append(path, lines.getvalue())
-        finally:
-            for future in futures:
-                future.cancel()
-
-
-COLUMNS = ('knob', 'value', 'seed', 'variant') + MEASURES + ('seconds',)
-
-
-def read(path):
-    """Rows of the CSV, a dict each."""
-    with open(path, newline='') as text:
-        return list(csv.DictReader(text))
+def missing(runs, rows):
+    """Those of the Runs that the rows of the CSV do not have."""
+    done = {(row['knob'], row['value'], row['seed'], row['variant']) for row in rows}
+    return [run for run in runs if run.world[:2] + (str(run.world.seed), run.variant.title) not in done]
 
 
 # Showing
@@ -325,7 +265,7 @@ def draw_sweep(rows, names, shown):
 
 def show(path):
     """Write the table and the figures of the CSV beside it, as far as there are runs."""
-    rows, stem = read(path), os.path.splitext(path)[0]
+    rows, stem = read(path, COLUMNS), os.path.splitext(path)[0]
     text = table(rows)
     with written_whole(stem + '.md') as partial, open(partial, 'w', encoding='utf-8') as file:
         file.write(text)
@@ -349,7 +289,7 @@ def main(argv=None):
     flag('variants', 'of these alone: %s' % '; '.join(TITLES), metavar='TITLE;TITLE;…',
          type=lambda text: text.split(';'), default=list(TITLES))
     flag('steps', 'of training', type=int, default=PRESETS['demo'].train.max_steps)
-    flag('processes', 'runs at a time', type=int, default=len(os.sched_getaffinity(0)))
+    flag('processes', 'runs at a time', type=int, default=CORES)
     flag('csv', 'rows of every run', default=os.path.join(HERE, 'ablation.csv'))
     flag('work', 'folder of the logs, and of worlds and networks while they are needed',
          default=os.path.join(ROOT, 'data', 'ablation'))
@@ -360,8 +300,10 @@ def main(argv=None):
             experiment = experiment._replace(seeds=arguments.seeds or experiment.seeds)
             runs.update((run.world + (run.variant.title,), run) for run in runs_of(experiment)
                         if run.variant.title in arguments.variants)
-    make(list(runs.values()), arguments.csv, arguments.work, arguments.steps, arguments.processes)
-    show(arguments.csv)
+    with locked(os.path.join(arguments.work, '.lock')):
+        left = missing(runs.values(), read(arguments.csv, COLUMNS))
+        make(left, Bench(arguments.work, arguments.steps, left).run, arguments.csv, arguments.processes)
+        show(arguments.csv)
 
 
 if __name__ == '__main__':

@@ -61,19 +61,19 @@ def tiny(monkeypatch):
                         variant._replace(tests={'2': {'labels_per_video': 2}}))
 
 
-def test_a_run_makes_its_rows_once(tiny, tmp_path, monkeypatch):
-    path = str(tmp_path / 'runs.csv')
-    ablation.make([tiny], path, str(tmp_path / 'work'), 600, 1)
-    rows = ablation.read(path)
+def test_a_run_makes_its_rows_once(tiny, tmp_path):
+    path, work = str(tmp_path / 'runs.csv'), str(tmp_path / 'work')
+    assert ablation.missing([tiny], ablation.read(path, ablation.COLUMNS)) == [tiny]
+    ablation.make([tiny], ablation.Bench(work, 600, [tiny]).run, path, 1)
+    rows = ablation.read(path, ablation.COLUMNS)
     assert [row['variant'] for row in rows] == ['untrained', '2']
     assert all(0 <= float(row[name]) <= 100 for row in rows for name in ablation.MEASURES)
-    assert not [name for name in os.listdir(str(tmp_path / 'work')) if os.path.isdir(str(tmp_path / 'work' / name))]
-    monkeypatch.setattr(ablation, '_call', lambda *_: pytest.fail('made again'))
-    ablation.make([tiny], path, str(tmp_path / 'work'), 600, 1)
-    assert ablation.read(path) == rows
+    assert not [name for name in os.listdir(work) if os.path.isdir(os.path.join(work, name))]
+    assert not ablation.missing([tiny], rows)
 
 
 def test_a_script_that_fails_is_named_with_its_reason(tiny, tmp_path):
     broken = tiny._replace(world=ablation.World('relatedness', '7', 7))
+    bench = ablation.Bench(str(tmp_path / 'work'), 600, [broken])
     with pytest.raises(InputError, match='make_demo_data.py ended with status 2: .*relatedness 7'):
-        ablation.make([broken], str(tmp_path / 'runs.csv'), str(tmp_path / 'work'), 600, 1)
+        ablation.make([broken], bench.run, str(tmp_path / 'runs.csv'), 1)
