@@ -125,6 +125,33 @@ def test_prepare_data_turns_the_annotation_into_ground_truth(tiny):
     assert annotation['one']['annotations'] == database['one']['annotations']
 
 
+def test_annotated_target_videos_are_a_source_of_their_own(tiny, tmp_path):
+    out = make_tiny(tmp_path, ROWS, 0, '--supervised_videos', '6')
+    paths = demo.supervised(demo.Folder(DATA._replace(data_root=str(out)), 'npy')).paths
+    with open(paths.path('source_annotation')) as text:
+        annotation = json.load(text)
+    assert len(annotation) == 6
+    names = {annotated['label'] for entry in annotation.values() for annotated in entry['annotations']}
+    assert names == set(demo.TARGET_NAMES[:2])
+    for video, entry in annotation.items():
+        FeatureStore(paths.path('source_clips'), 64).read(video, rows=entry['feature_frame'] // 8)
+        FeatureStore(paths.path('source_features'), 64).read(video, rows=512)
+    without, with_them = contents(tiny), contents(out)
+    without.pop(DATA.ground_truth, None)
+    assert all(with_them[path] == content for path, content in without.items())  # nothing else changes
+    make_tiny(tmp_path)
+    assert not os.path.exists(paths.path('source_annotation'))
+
+
+def test_statistics_of_annotations_side_by_side(tmp_path, capsys):
+    (tmp_path / 'rows.txt').write_text(ROWS)
+    demo.main(['--statistics', str(tmp_path / 'rows.txt'), demo.ANNOTATION])
+    head, rows, own = capsys.readouterr().out.splitlines()
+    assert 'segments' in head
+    assert rows.split()[:4] == ['3', '2', '2', '1.50'] and rows.split()[6] == '11.0'  # the median of 20.5, 11, 1.5 s
+    assert own.split()[:3] == ['296', '200', '20']
+
+
 # Determinism
 
 def test_the_seed_alone_decides(tiny, tmp_path):

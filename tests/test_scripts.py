@@ -160,6 +160,17 @@ def test_uniform_proposals(trained, capsys):
     np.testing.assert_allclose(windows, [[0, 60], [0, 40], [20, 60], [0, 30], [15, 45], [30, 60]])
 
 
+def test_labels_a_video():
+    detections = aher.Detections(
+        scores=np.array([0.5, 0.2, 0]), segments=np.array([[0, 1], [2, 4], [0, 0]]), classes=None,
+        class_probabilities=None, label=1, class_scores=np.array([0.1, 0.6, 0.3]))
+    found = [[(result['label'], result['score'], result['segment']) for result in aher_k600_test.results_of(
+        None, detections, 'abc', settings.TestConfig(labels_per_video=count))] for count in (1, 2, 9)]
+    assert found[0] == [('b', 0.3, [0, 1]), ('b', 0.12, [2, 4])]
+    assert found[1] == found[0] + [('c', 0.15, [0, 1]), ('c', 0.06, [2, 4])]
+    assert [label for label, _, _ in found[2]] == list('bbccaa')
+
+
 def test_warm_start_takes_update_3s_variables(trained):
     common, _ = flags(trained, models='warm')
     start = str(trained / 'models' / (snapshots.PREFIX + '4'))

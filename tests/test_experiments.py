@@ -1,4 +1,4 @@
-"""benchmarks/ablation.py: its arithmetic by hand, a run from world to row, going on, and what fails."""
+"""benchmarks/ablation.py and splits.py: arithmetic by hand, a run from world to row, going on, what fails."""
 import os
 import sys
 
@@ -9,6 +9,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, 'benchmarks'))
 
 import ablation  # noqa: E402
+import splits  # noqa: E402
 
 from errors import InputError  # noqa: E402
 
@@ -77,3 +78,10 @@ def test_a_script_that_fails_is_named_with_its_reason(tiny, tmp_path):
     bench = ablation.Bench(str(tmp_path / 'work'), 600, [broken])
     with pytest.raises(InputError, match='make_demo_data.py ended with status 2: .*relatedness 7'):
         ablation.make([broken], bench.run, str(tmp_path / 'runs.csv'), 1)
+
+
+def test_the_mean_of_splits_by_hand():
+    rows = [dict(dict.fromkeys(splits.MEASURES, str(value)), videos='9', share=share, seed=str(value), steps='1')
+            for share, value in (('0.5', 1), ('0.75', 2), ('0.75', 4))]
+    first, second = splits.format_table(rows).splitlines()[2:]
+    assert first.startswith('| 0.75 | 2 | 3.0 ± 1.4 |') and second.startswith('| 0.5 | 1 | 1.0 ± nan |')
