@@ -10,7 +10,7 @@ import time
 import h5py
 import numpy as np
 import pytest
-from data_sets import FEATURES, TABLES, WIDTH, make, message_of, video, write
+from data_sets import FEATURES, ROOT, TABLES, WIDTH, make, message_of, video, write
 
 import config as settings
 import data_loader
@@ -18,8 +18,6 @@ from data_loader import reported, training_stream, validation_stream
 from features import FeatureStore, interpolate
 from tensorflow_setup import session as new_session
 from tensorflow_setup import tf
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def of_training(config, batches):

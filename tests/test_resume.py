@@ -20,6 +20,8 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from data_sets import ROOT, make_world, python
+
 import aher_k600_test
 import aher_k600_train
 import config as settings
@@ -31,26 +33,14 @@ from errors import InputError, Stopped, exit_status
 from tensorflow_setup import session as new_session
 from tensorflow_setup import tf
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ANNOTATION = [('a', 4.0, 20.0, 0), ('b', 10.0, 50.0, 1), ('b', 70.0, 80.0, 1), ('c', 5.0, 9.5, 2),
-              ('d', 30.0, 60.0, 0), ('e', 1.0, 12.0, 2)]
 STEPS = 7
-
-
-def python(*arguments, **options):
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True, timeout=300, **options)
 
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
     """A folder with tiny demo data."""
     folder = tmp_path_factory.mktemp('world')
-    annotation = folder / 'annotation.txt'
-    annotation.write_text(''.join('%s\t%.2f\t%.2f\t%d\n' % row for row in ANNOTATION))
-    made = python('make_demo_data.py', '--out', str(folder / 'data'), '--annotation', str(annotation),
-                  '--source_videos', '40', '--moments_per_class', '4')
-    assert made.returncode == 0, made.stderr
+    make_world(folder)
     return folder
 
 

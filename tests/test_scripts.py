@@ -4,11 +4,10 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from data_sets import make_world, python
 
 import aher_k600_test
 import aher_k600_train
@@ -19,17 +18,8 @@ from errors import InputError, exit_status
 from tensorflow_setup import session as new_session
 from tensorflow_setup import tf
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPTS = ['aher_k600_train.py', 'aher_k600_test.py', 'make_demo_data.py', 'prepare_data.py',
            'evaluation/get_proposal_performance.py', 'evaluation/get_detection_performance.py']
-ANNOTATION = [('a', 4.0, 20.0, 0), ('b', 10.0, 50.0, 1), ('b', 70.0, 80.0, 1), ('c', 5.0, 9.5, 2),
-              ('d', 30.0, 60.0, 0), ('e', 1.0, 12.0, 2)]
-
-
-def python(*arguments, **options):
-    """Run a script in a process of its own; returns what subprocess does."""
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True, **options)
 
 
 def run_main(module, *arguments):
@@ -42,11 +32,7 @@ def run_main(module, *arguments):
 def world(tmp_path_factory):
     """A folder with tiny demo data, and the ground truth made of its annotation."""
     folder = tmp_path_factory.mktemp('world')
-    annotation = folder / 'annotation.txt'
-    annotation.write_text(''.join('%s\t%.2f\t%.2f\t%d\n' % row for row in ANNOTATION))
-    made = python('make_demo_data.py', '--out', str(folder / 'data'), '--annotation', str(annotation),
-                  '--source_videos', '40', '--moments_per_class', '4')
-    assert made.returncode == 0, made.stderr
+    make_world(folder)
     truth = python('prepare_data.py', 'annotation', '--data_root', str(folder / 'data'))
     assert truth.returncode == 0, truth.stderr
     return folder
