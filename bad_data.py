@@ -8,6 +8,7 @@ import os
 import threading
 
 from errors import InputError
+from files import writing
 from tables import stop
 
 NAME = 'bad_data.csv'
@@ -70,11 +71,9 @@ class BadData:
 
     def _list(self, video, stream, error):
         is_first = not os.path.exists(self._path)
-        try:
+        with writing(self._path):
             os.makedirs(os.path.dirname(self._path) or '.', exist_ok=True)
             with open(self._path, 'a', newline='', encoding='utf-8') as lines:
                 csv.writer(lines).writerows(([COLUMNS] if is_first else []) + [(video, stream, error)])
-        except OSError as fault:
-            raise InputError('%s: cannot be written: %s' % (self._path, fault.strerror)) from None
         if is_first:
             print('left out, as all that %s will list: %s' % (self._path, error), flush=True)
