@@ -46,7 +46,7 @@ class Tester(NamedTuple):
 
     stream: NamedTuple          # data_loader.Stream of Validation
     videos: list                # of data_loader.Video, in the stream's order
-    variables: list             # what a snapshot must hold
+    part: NamedTuple            # snapshots.Part, what a snapshot must hold
     transfer: tf.Operation      # computes the class weights of every position; once a snapshot
     detections: aher.Detections
 
@@ -58,7 +58,7 @@ def build(config):
     prediction = aher.localize(aher.pyramid(stream.batch.features, config.model), layers, config.model)
     detections = aher.detect(prediction, stream.batch.seconds, config.model, config.test)
     groups = [BACKBONE, HEADS, TARGET_CLASSIFIER] + ([TRANSFER] if config.model.transfer == 'mlp' else [])
-    return Tester(stream, videos, aher.group_variables(*groups), transfer, detections)
+    return Tester(stream, videos, snapshots.part_of(aher.group_variables(*groups)), transfer, detections)
 
 
 def keep(layers):
@@ -152,7 +152,7 @@ def test_snapshot(session, tester, step, config, class_names):
     with written_whole(partial) as whole, open(whole, 'w', encoding='utf-8') as lines:
         lines.writelines(json.dumps(line) + '\n' for line in [origin] + done)
     if len(done) < len(tester.videos):
-        snapshots.restore(session, snapshots.path(config.model_dir, step), tester.variables)
+        snapshots.restore(session, snapshots.path(config.model_dir, step), tester.part)
         session.run(tester.transfer)
         for batch in detect_all(session, tester, 'step %d' % step, len(done)):
             new = [done_of(video, detections, class_names, config.test) for video, detections in batch]

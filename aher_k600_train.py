@@ -255,7 +255,7 @@ def train(trainer, config, start):
             print('going on from %s' % start.prefix, flush=True)
         elif config.train.init_checkpoint:
             snapshots.restore(session, config.train.init_checkpoint,
-                              aher.group_variables(BACKBONE, HEADS, TRANSFER))
+                              snapshots.part_of(aher.group_variables(BACKBONE, HEADS, TRANSFER)))
         # what an earlier run showed of later steps is dropped
         board.add_session_log(tf.SessionLog(status=tf.SessionLog.START), first + 1)
         _loop(session, trainer, config, start, board)
@@ -360,13 +360,11 @@ class Guard:
         """Look at `step`'s losses and `parts`' variables; the counter counts steps that are taken back too."""
         losses = [('%s of update %s' % (term, update.name), loss)
                   for update in step.updates for term, loss in update.losses.items()]
-        variables = [variable for part in parts for variable in part.variables if variable is not step.counter]
         self.checked = tf.stack([loss for _, loss in losses])  # to be fetched with the step
-        self._losses = [name for name, _ in losses]
-        self._variables = [variable.op.name for variable in variables]
-        self._finite = tf.stack([tf.reduce_all(tf.is_finite(variable)) for variable in variables])
+        self._losses, self._parts = [name for name, _ in losses], parts
         self._keep = self._undo = None
         if undoing:
+            variables = [variable for part in parts for variable in part.variables if variable is not step.counter]
             copies = [tf.Variable(tf.zeros(variable.shape, variable.dtype.base_dtype), trainable=False,
                                   use_resource=True, collections=[tf.GraphKeys.LOCAL_VARIABLES])
                       for variable in variables]
@@ -382,8 +380,8 @@ class Guard:
 
     def fault_of_variables(self, session):
         """Which variable is not finite, or None."""
-        finite = session.run(self._finite)
-        return None if finite.all() else 'variable %s is not finite' % self._variables[int(np.argmin(finite))]
+        name = snapshots.not_finite(session, *self._parts)
+        return name and 'variable %s is not finite' % name
 
     def keep(self, session):
         """Remember the variables, where it is to undo."""

@@ -626,9 +626,9 @@ def test_an_interrupted_test_gives_the_same_bytes(runs, capsys, monkeypatch):
     world, _ = runs
     name, restored, restore = aher_k600_test.RESULTS_NAME % 7, [], snapshots.restore
 
-    def counted(session, prefix, variables):
+    def counted(session, prefix, part):
         restored.append(prefix)
-        return restore(session, prefix, variables)
+        return restore(session, prefix, part)
 
     def interrupting(path, text):
         files.append(path, text)

@@ -186,7 +186,10 @@ def test_a_snapshot_of_a_plain_saver_restores(tmp_path):
         tf.train.Saver().save(session, path)
     with tf.Graph().as_default(), new_session() as session:
         variables = build()
-        snapshots.restore(session, path, variables)
+        part, graph = snapshots.part_of(variables), tf.get_default_graph()
+        operations = len(graph.get_operations())
+        snapshots.restore(session, path, part)
+        assert len(graph.get_operations()) == operations  # however many snapshots are tested
         for variable, value in zip(variables, session.run(variables)):
             np.testing.assert_array_equal(value, values[variable.op.name])
         ours = tf.train.Saver(variables).save(session, str(tmp_path / 'ours'))
@@ -234,10 +237,10 @@ def test_a_snapshot_of_another_width(trained, tmp_path):
         aher.pyramid(tf.zeros([1, 512, model.feature_width]), model)
         with pytest.raises(InputError, match=r'aher/g_conv1/weights has shape \[3, 64, 64\], expected \[3, 64, 32\]'):
             snapshots.restore(session, snapshots.path(str(trained / 'models'), 4),
-                              aher.group_variables(aher.BACKBONE))
+                              snapshots.part_of(aher.group_variables(aher.BACKBONE)))
         with pytest.raises(InputError, match='lacks variable'):
-            extra = tf.get_variable('extra', [1])
-            snapshots.restore(session, snapshots.path(str(trained / 'models'), 4), [extra])
+            extra = snapshots.part_of([tf.get_variable('extra', [1])])
+            snapshots.restore(session, snapshots.path(str(trained / 'models'), 4), extra)
 
 
 @pytest.mark.parametrize('content', ['', '[]', '{', '{"model": 3}', '[' * 10 ** 5, b'\xff'], ids=range(6))
@@ -260,14 +263,15 @@ def test_hostile_snapshots(tmp_path):
 
     def message(prefix):
         with tf.Graph().as_default(), new_session() as session:
+            expected = snapshots.part_of([tf.get_variable('a', [4]), tf.get_variable('b', [4])])
             with pytest.raises(InputError) as caught:
-                snapshots.restore(session, prefix, [tf.get_variable('a', [4]), tf.get_variable('b', [4])])
+                snapshots.restore(session, prefix, expected)
         return str(caught.value)
 
     ones = np.ones(4, np.float32)
     sound = saved('sound', a=ones, b=ones, extra=ones)
     with tf.Graph().as_default(), new_session() as session:
-        snapshots.restore(session, sound, [tf.get_variable('a', [4])])
+        snapshots.restore(session, sound, snapshots.part_of([tf.get_variable('a', [4])]))
     assert message(saved('lacks', a=ones)) == '%s: lacks variable b' % (tmp_path / 'lacks')
     assert 'variable b has shape [5], expected [4]' in message(saved('shape', a=ones, b=np.ones(5, np.float32)))
     assert 'variable b holds float64, expected float32' in message(saved('type', a=ones, b=np.ones(4)))
