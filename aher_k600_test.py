@@ -132,15 +132,15 @@ def done_of(video, detections, class_names, test):
     return Done(video.name, hit, results_of(video, detections, class_names, test))
 
 
-def test_snapshot(session, tester, step, config, class_names):
-    """Restore the snapshot of `step` and write its results, or take them where they are there.
+def test_snapshot(session, tester, step, checksums, config, class_names):
+    """Restore the snapshot of `step`, whose files have these checksums, and write its results, or take those there.
 
     Returns (results, video accuracy), the latter None where no label is known. Beside the results,
     …-N.origin.json says what they come from; until they are whole, …-N.partial.jsonl has the videos done, after a
     first line that says the same.
     """
     path = os.path.join(config.results_dir, RESULTS_NAME % step)
-    origin = origin_of(tester, step, config, class_names)
+    origin = origin_of(tester, checksums, config, class_names)
     kept = config.resume == 'auto' and finished(path, origin)
     if kept:
         print('results %s: kept, of an earlier run (--resume never makes them again)' % path, flush=True)
@@ -173,11 +173,10 @@ def _origin_path(path):
     return os.path.splitext(path)[0] + '.origin.json'
 
 
-def origin_of(tester, step, config, class_names):
+def origin_of(tester, checksums, config, class_names):
     """What the results of a snapshot come from: equal where they are. Features count by their place alone."""
     chosen = settings.to_dict(config)
-    return {'snapshot': snapshots.checksums(snapshots.path(config.model_dir, step)),
-            'model': chosen['model'], 'test': chosen['test'],
+    return {'snapshot': checksums, 'model': chosen['model'], 'test': chosen['test'],
             'features': os.path.abspath(config.data.path('target_features')),
             'videos': _digest([(video.name, video.label, video.seconds, video.frames) for video in tester.videos]),
             'class_names': _digest(class_names)}
@@ -282,8 +281,7 @@ def _step_list(text):
 
 def run(config, steps):
     """Test the snapshots of `steps` in turn."""
-    for step in steps:
-        snapshots.check_settings(snapshots.path(config.model_dir, step), config)
+    checksums = {step: snapshots.check_settings(snapshots.path(config.model_dir, step), config) for step in steps}
     path = config.data.path('ground_truth')
     truth = read_ground_truth(path) if os.path.exists(path) else None
     if truth is None:
@@ -292,7 +290,7 @@ def run(config, steps):
     tester, rows = build(config), []
     with new_session(config.threads) as session:
         for step in steps:
-            results, accuracy = test_snapshot(session, tester, step, config, class_names)
+            results, accuracy = test_snapshot(session, tester, step, checksums[step], config, class_names)
             if truth is not None:
                 found = read_results(results)
                 rows.append(Tested(step, accuracy, evaluate_proposals(truth, found),

@@ -241,18 +241,22 @@ def _reason(error):
 
 
 def check_settings(prefix, config):
-    """Raise InputError where the snapshot is damaged or its settings describe another network than `config`."""
+    """Checksums of a snapshot's files, as `checksums`.
+
+    Raises InputError where it is damaged or its settings describe another network than `config`.
+    """
     if not os.path.exists(prefix + '.index'):
         raise InputError('%s: no readable snapshot' % prefix)
     record = verify(prefix)
     if record is None:
-        return  # a snapshot of the authors'
+        return checksums(prefix)  # a snapshot of the authors'
     if not isinstance(record.get('model'), dict):
         raise InputError('%s.json: found no settings "model", expected those of a training run; move the file away '
                          'if it is none' % prefix)
     different = settings.differences(record, config, ['model'])
     if different:
         raise InputError('%s.json: trained with %s; give the same flags' % (prefix, ', '.join(different)))
+    return record.get('files') or checksums(prefix)
 
 
 # Where training goes on

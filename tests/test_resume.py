@@ -638,12 +638,13 @@ def test_an_interrupted_test_gives_the_same_bytes(runs, capsys, monkeypatch):
     config = tiny(world, 'parts', test_batch_size=2)
     with tf.Graph().as_default(), new_session(1) as session:
         tester = aher_k600_test.build(config)
+        checksums = snapshots.check_settings(snapshots.path(config.model_dir, 7), config)
 
         def test(results, append=files.append, resume='auto', **changes):
             mine = settings.override(config, results_dir=str(world / results), resume=resume, **changes)
             monkeypatch.setattr(aher_k600_test, 'append', append)
             capsys.readouterr()
-            return exit_status(lambda: aher_k600_test.test_snapshot(session, tester, 7, mine, ['x', 'y', 'z']))
+            return exit_status(lambda: aher_k600_test.test_snapshot(session, tester, 7, checksums, mine, 'xyz'))
 
         monkeypatch.setattr(snapshots, 'restore', counted)
         assert test('once') == 0
