@@ -260,7 +260,7 @@ def main(argv=None):
     """Test as the command line says."""
     parser = settings.argument_parser(__doc__, FLAGS)
     parser.add_argument('--steps', type=_step_list, metavar='N,N,…', help='steps of the snapshots to test '
-                        '(default: all in --model_dir, newest last)')
+                        '(default: all in --model_dir that are whole, newest last)')
     arguments = parser.parse_args(argv)
     config = settings.from_arguments(arguments, FLAGS)
     check_paths(config.data, VALIDATION_PATHS)
@@ -272,16 +272,33 @@ def main(argv=None):
         raise InputError('--resume %r: expected auto or never; --steps names the snapshots' % config.resume)
     with locked(os.path.join(config.results_dir, LOCK_NAME)):
         sweep(config.results_dir, '*_step-*.partial[0-9]*')
-        run(resolve_classes(config), steps)
+        run(resolve_classes(config), steps, arguments.steps is None)
 
 
 def _step_list(text):
     return [int(step) for step in text.split(',')]
 
 
-def run(config, steps):
-    """Test the snapshots of `steps` in turn."""
-    checksums = {step: snapshots.check_settings(snapshots.path(config.model_dir, step), config) for step in steps}
+def run(config, steps, skips_damaged=False):
+    """Test the snapshots of `steps` in turn. Damaged ones are named and left out, where that is asked for.
+
+    Raises snapshots.Damaged where it is not, or none would be left.
+    """
+    checksums, damaged = {}, []
+
+    @contextlib.contextmanager
+    def damage_named():
+        try:
+            yield
+        except snapshots.Damaged as error:
+            damaged.append(error)
+            if not skips_damaged or len(damaged) == len(steps):
+                raise
+            print('skipped: %s' % error, flush=True)
+
+    for step in steps:
+        with damage_named():
+            checksums[step] = snapshots.check_settings(snapshots.path(config.model_dir, step), config)
     path = config.data.path('ground_truth')
     truth = read_ground_truth(path) if os.path.exists(path) else None
     if truth is None:
@@ -289,12 +306,13 @@ def run(config, steps):
     class_names = read_class_names(config.data.path('target_categories'))
     tester, rows = build(config), []
     with new_session(config.threads) as session:
-        for step in steps:
-            results, accuracy = test_snapshot(session, tester, step, checksums[step], config, class_names)
-            if truth is not None:
-                found = read_results(results)
-                rows.append(Tested(step, accuracy, evaluate_proposals(truth, found),
-                                   evaluate_detections(truth, found)))
+        for step in checksums:
+            with damage_named():
+                results, accuracy = test_snapshot(session, tester, step, checksums[step], config, class_names)
+                if truth is not None:
+                    found = read_results(results)
+                    rows.append(Tested(step, accuracy, evaluate_proposals(truth, found),
+                                       evaluate_detections(truth, found)))
     if rows:
         report(rows, config.results_dir)
 

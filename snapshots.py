@@ -25,6 +25,10 @@ STATES_KEPT = 2
 PARTIAL = 'snapshot.partial'  # the folder of what is being written
 
 
+class Damaged(InputError):
+    """A snapshot that cannot be used, whatever the settings; another one may be whole."""
+
+
 class Part(NamedTuple):
     """Variables that are written and restored together."""
 
@@ -178,21 +182,23 @@ def _remove_rests(folder):
 def verify(prefix):
     """The .json of the files of `prefix`, a model's or a state's; None where there is none, as of the authors'.
 
-    Raises InputError where it cannot be read, or where a file is not what it was when it was written.
+    Raises Damaged where it cannot be read, or where a file is not what it was when it was written.
     """
     if not os.path.exists(prefix + '.json'):
         return None
-    record = read_json(prefix + '.json')
+    try:
+        record = read_json(prefix + '.json')
+    except InputError as error:
+        raise Damaged(str(error)) from None
     checksums_then = record.get('files', {}) if isinstance(record, dict) else None
     if not isinstance(checksums_then, dict):
-        raise InputError('%s.json: unreadable: expected an object with checksums "files"; use another snapshot'
-                         % prefix)
+        raise Damaged('%s.json: unreadable: expected an object with checksums "files"; use another snapshot' % prefix)
     for end, checksum in checksums_then.items():
         if not os.path.exists(prefix + end):
-            raise InputError('%s%s: is missing; use another snapshot' % (prefix, end))
+            raise Damaged('%s%s: is missing; use another snapshot' % (prefix, end))
         if sha256(prefix + end) != checksum:
-            raise InputError('%s%s: damaged, not the file that was written (SHA-256); use another snapshot'
-                             % (prefix, end))
+            raise Damaged('%s%s: damaged, not the file that was written (SHA-256); use another snapshot'
+                          % (prefix, end))
     return record
 
 
@@ -204,14 +210,14 @@ def checksums(prefix):
 def restore(session, prefix, part):
     """Restore a Part from the snapshot at `prefix`, ours or the authors'; return how many variables that holds.
 
-    Raises InputError where it cannot be read, lacks one of the part's variables or has it in another shape, or
-    where one holds numbers that are not finite.
+    Raises InputError where it lacks one of the part's variables or has it in another shape, and Damaged where it
+    cannot be read or one holds numbers that are not finite.
     """
     try:
         reader = tf.train.NewCheckpointReader(prefix)
         found, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise InputError('%s: no readable snapshot (%s)' % (prefix, _reason(error))) from None
+        raise Damaged('%s: no readable snapshot (%s)' % (prefix, _reason(error))) from None
     for variable in part.variables:
         name, expected = variable.op.name, variable.shape.as_list()
         if name not in found:
@@ -225,11 +231,11 @@ def restore(session, prefix, part):
     try:
         part.saver.restore(session, prefix)
     except tf.errors.OpError as error:
-        raise InputError('%s: unreadable (%s)' % (prefix, _reason(error))) from None
+        raise Damaged('%s: unreadable (%s)' % (prefix, _reason(error))) from None
     diverged = not_finite(session, part)
     if diverged:
-        raise InputError('%s: variable %s holds numbers that are not finite: its training diverged; take an '
-                         'earlier snapshot' % (prefix, diverged))
+        raise Damaged('%s: variable %s holds numbers that are not finite: its training diverged; take an '
+                      'earlier snapshot' % (prefix, diverged))
     return len(found)
 
 
@@ -243,16 +249,16 @@ def _reason(error):
 def check_settings(prefix, config):
     """Checksums of a snapshot's files, as `checksums`.
 
-    Raises InputError where it is damaged or its settings describe another network than `config`.
+    Raises Damaged where it is, InputError where its settings describe another network than `config`.
     """
     if not os.path.exists(prefix + '.index'):
-        raise InputError('%s: no readable snapshot' % prefix)
+        raise Damaged('%s: no readable snapshot' % prefix)
     record = verify(prefix)
     if record is None:
         return checksums(prefix)  # a snapshot of the authors'
     if not isinstance(record.get('model'), dict):
-        raise InputError('%s.json: found no settings "model", expected those of a training run; move the file away '
-                         'if it is none' % prefix)
+        raise Damaged('%s.json: found no settings "model", expected those of a training run; move the file away '
+                      'if it is none' % prefix)
     different = settings.differences(record, config, ['model'])
     if different:
         raise InputError('%s.json: trained with %s; give the same flags' % (prefix, ', '.join(different)))

@@ -129,6 +129,29 @@ def test_batches_of_another_size_give_the_same_results(trained):
         np.testing.assert_allclose(one[:20], three[:20], atol=1e-3)
 
 
+def test_damaged_snapshots_are_named_and_the_others_tested(trained, capsys):
+    models = trained / 'some_damaged'
+    shutil.copytree(str(trained / 'models'), str(models))
+    common, results = flags(trained, models='some_damaged', results='of_the_whole')
+    paths = [models / (snapshots.PREFIX + name) for name in ('2.data-00000-of-00001', '4.json')]
+    paths[0].write_bytes(paths[0].read_bytes()[:-1])
+    run_main(aher_k600_test, *common, *results)
+    said = capsys.readouterr().out
+    assert said.count('skipped: ') == 1 and 'skipped: %s: damaged' % paths[0] in said
+    assert (trained / 'of_the_whole' / (aher_k600_test.RESULTS_NAME % 4)).exists() and 'best: step 4' in said
+    assert '%s: damaged' % paths[0] in error_of(capsys, aher_k600_test, *common, *results, '--steps', '2,4')
+    paths[1].write_text('{')
+    assert '%s: not valid JSON' % paths[1] in error_of(capsys, aher_k600_test, *common, *results)
+
+    models = trained / 'one_unreadable'  # and without checksums, as the authors' are
+    shutil.copytree(str(trained / 'models'), str(models))
+    (models / (snapshots.PREFIX + '6.index')).write_bytes(b'no index')
+    common, results = flags(trained, models='one_unreadable', results='of_the_whole')
+    run_main(aher_k600_test, *common, *results)
+    said = capsys.readouterr().out
+    assert said.count('skipped: ') == 1 and 'step_6: no readable snapshot (' in said and 'best: step' in said
+
+
 def test_without_ground_truth_results_are_written(trained, capsys):
     common, results = flags(trained, results='unknown')
     run_main(aher_k600_test, *common, *results, '--steps', '2', '--ground_truth', 'nowhere.json',
