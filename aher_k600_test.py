@@ -51,9 +51,9 @@ class Tester(NamedTuple):
     detections: aher.Detections
 
 
-def build(config):
-    """Config → Tester. The transferred weights are kept in variables that no snapshot holds."""
-    stream, videos = validation_stream(config)
+def build(config, goes_on=False):
+    """Config → Tester of a run that begins, or `goes_on`; the transferred weights are kept in local variables."""
+    stream, videos = validation_stream(config, goes_on)
     layers, transfer = keep(aher.transfer(aher.classifier(config.model, TARGET_CLASSIFIER), config.model))
     prediction = aher.localize(aher.pyramid(stream.batch.features, config.model), layers, config.model)
     detections = aher.detect(prediction, stream.batch.seconds, config.model, config.test)
@@ -146,7 +146,7 @@ def test_snapshot(session, tester, step, checksums, config, class_names):
         print('results %s: kept, of an earlier run (--resume never makes them again)' % path, flush=True)
         return kept
 
-    partial = os.path.splitext(path)[0] + '.partial.jsonl'
+    partial = _partial_path(path)
     done = begun(partial, origin, config.test.test_batch_size) if config.resume == 'auto' else []
     # written anew: the end may be torn, or a batch that is not whole
     with written_whole(partial) as whole, open(whole, 'w', encoding='utf-8') as lines:
@@ -171,6 +171,10 @@ def test_snapshot(session, tester, step, checksums, config, class_names):
 
 def _origin_path(path):
     return os.path.splitext(path)[0] + '.origin.json'
+
+
+def _partial_path(path):
+    return os.path.splitext(path)[0] + '.partial.jsonl'
 
 
 def origin_of(tester, checksums, config, class_names):
@@ -304,7 +308,8 @@ def run(config, steps, skips_damaged=False):
     if truth is None:
         print('no ground truth at %s: results are written, not evaluated' % path)
     class_names = read_class_names(config.data.path('target_categories'))
-    tester, rows = build(config), []
+    partials = [_partial_path(os.path.join(config.results_dir, RESULTS_NAME % step)) for step in steps]
+    tester, rows = build(config, config.resume == 'auto' and any(map(os.path.exists, partials))), []
     with new_session(config.threads) as session:
         for step in checksums:
             with damage_named():

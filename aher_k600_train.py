@@ -216,7 +216,7 @@ def run(config):
             print('%s: trained to step %d already; --max_steps %d asks for no more'
                   % (start.prefix, start.step, config.train.max_steps))
             return
-        train(build(config), config, start)
+        train(build(config, start is not None), config, start)
 
 
 class Trainer(NamedTuple):
@@ -228,10 +228,10 @@ class Trainer(NamedTuple):
     guard: object       # Guard
 
 
-def build(config):
-    """Config → Trainer."""
+def build(config, goes_on=False):
+    """Config → Trainer of a run that begins, or `goes_on`."""
     tf.set_random_seed(config.train.seed)
-    stream = training_stream(config)
+    stream = training_stream(config, goes_on)
     step = training_step(stream.batch, config)
     parts = snapshots.parts_of(aher.group_variables(*aher.GROUPS) + [step.counter])
     return Trainer(stream, step, parts, Guard(step, parts, config.train.on_nan == 'skip'))

@@ -3,6 +3,7 @@
 Skipped data are listed in bad_data.csv, once a video and stream. Too many of them stop the run all the same.
 """
 import collections
+import contextlib
 import csv
 import os
 import threading
@@ -19,15 +20,19 @@ LEAST = 100  # videos; a share is taken of this many, where fewer were read
 class BadData:
     """What could not be used in this run; threads may call it."""
 
-    def __init__(self, data, folder):
-        """`data` is a DataConfig; bad_data.csv will stand in `folder`, where that of an earlier run is removed."""
+    def __init__(self, data, folder, goes_on=False):
+        """`data` is a DataConfig; bad_data.csv stands in `folder`.
+
+        What an earlier run listed there stays where this run goes on with that one; else it is removed.
+        """
         self.failures = []  # what ends the run, where a session error hides it
         self._skips, self._most_share = data.bad_data == 'skip', data.max_bad_share
         self._path = os.path.join(folder, NAME)
         self._lock = threading.Lock()
         self._read = collections.defaultdict(set)  # stream → videos that were tried
         self._bad = collections.defaultdict(set)   # of those, what could not be read
-        if os.path.isfile(self._path):
+        self._listed = {_key(*row) for row in _rows(self._path)} if goes_on else set()
+        if os.path.isfile(self._path) and not self._listed:
             os.remove(self._path)
 
     def read(self, stream, video, call):
@@ -70,6 +75,8 @@ class BadData:
                              % (what, bad, among, self._most_share, last))
 
     def _list(self, video, stream, error):
+        if _key(video, stream, str(error)) in self._listed:
+            return
         is_first = not os.path.exists(self._path)
         with writing(self._path):
             os.makedirs(os.path.dirname(self._path) or '.', exist_ok=True)
@@ -77,3 +84,17 @@ class BadData:
                 csv.writer(lines).writerows(([COLUMNS] if is_first else []) + [(video, stream, error)])
         if is_first:
             print('left out, as all that %s will list: %s' % (self._path, error), flush=True)
+
+
+def _key(video, stream, reason):
+    """What is listed once: a video and stream, and each fault of a table."""
+    return (video, stream) if video else (stream, reason)
+
+
+def _rows(path):
+    """Rows of the list at `path`; none where there is none, or it is not whole."""
+    with contextlib.suppress(OSError, ValueError, csv.Error), open(path, newline='', encoding='utf-8') as lines:
+        header, *rows = csv.reader(lines)
+        if all(len(row) == len(COLUMNS) for row in rows):
+            return rows
+    return []

@@ -452,6 +452,16 @@ def test_ctrl_c_writes_a_snapshot(tmp_path):
         assert caught.value.number == signal.SIGINT and small.resumed_step() == 3
 
 
+def test_a_run_that_goes_on_is_built_so(small, monkeypatch):
+    built = []
+    monkeypatch.setattr(aher_k600_train, 'build', lambda config, goes_on: built.append(goes_on))
+    monkeypatch.setattr(aher_k600_train, 'train', lambda *_: None)
+    aher_k600_train.run(small.config)
+    small.save(1)
+    aher_k600_train.run(small.config)
+    assert built == [False, True]  # bad_data.csv stays
+
+
 def folder_of(small):
     os.makedirs(small.config.model_dir, exist_ok=True)
     return small.config.model_dir

@@ -328,6 +328,21 @@ def test_a_skipped_video_has_no_results(trained, tmp_path, capsys):
     assert 'c,validation,' in (trained / 'skipped' / 'bad_data.csv').read_text()
 
 
+@pytest.mark.parametrize('resume, has_partial, goes_on', [
+    ('auto', True, True), ('auto', False, False), ('never', True, False)])
+def test_a_test_that_goes_on_keeps_the_list_of_bad_data(trained, tmp_path, capsys, monkeypatch, resume, has_partial,
+                                                        goes_on):
+    def build(_, goes_on):
+        raise InputError('goes on: %s' % goes_on)
+
+    monkeypatch.setattr(aher_k600_test, 'build', build)
+    if has_partial:
+        (tmp_path / (aher_k600_test.RESULTS_NAME % 4).replace('.json', '.partial.jsonl')).write_text('')
+    common, _ = flags(trained)
+    assert 'goes on: %s' % goes_on in error_of(capsys, aher_k600_test, *common, '--results_dir', str(tmp_path),
+                                               '--resume', resume)
+
+
 def test_features_of_another_width(world, capsys):
     common, _ = flags(world, models='none')
     error = error_of(capsys, aher_k600_train, *common, '--feature_width', '65', '--max_steps', '1')
