@@ -76,7 +76,8 @@ def detect_all(session, tester, title, first=0):
     Raises Stopped after a signal, when the batch under way has been taken.
     """
     session.run(tester.stream.initializer, {tester.stream.first: first})
-    with tqdm(total=len(tester.videos), initial=first, unit='video', desc=title) as progress, Stop('batch') as stop:
+    with tqdm(total=len(tester.videos), initial=first, unit='video', desc=title) as progress, \
+            Stop('batch', tester.stream.bad.slow) as stop:
         done = first
         while done < len(tester.videos):
             with stop.round(), reported(tester.stream):

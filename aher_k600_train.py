@@ -281,7 +281,8 @@ def _loop(session, trainer, config, start, board):
         progress = {'window': window._asdict(), 'next_videos': _videos(stream, config, number + 1)}
         bar.write('snapshot %s' % snapshots.save(session, parts, config, number, progress))
 
-    with tqdm(total=train.max_steps, initial=first, unit='step', smoothing=0.1) as bar, Stop('step') as stop:
+    with tqdm(total=train.max_steps, initial=first, unit='step', smoothing=0.1) as bar, \
+            Stop('step', stream.bad.slow) as stop:
         guard.keep(session)
         for number in range(first + 1, train.max_steps + 1):
             with stop.round():

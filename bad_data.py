@@ -7,6 +7,7 @@ import contextlib
 import csv
 import os
 import threading
+import time
 
 from errors import InputError
 from files import writing
@@ -14,7 +15,8 @@ from tables import stop
 
 NAME = 'bad_data.csv'
 COLUMNS = ('video', 'stream', 'reason')
-LEAST = 100  # videos; a share is taken of this many, where fewer were read
+PATIENCE = 60  # seconds that a read may take before it is said
+LEAST = 100    # videos; a share is taken of this many, where fewer were read
 
 
 class BadData:
@@ -31,6 +33,7 @@ class BadData:
         self._lock = threading.Lock()
         self._read = collections.defaultdict(set)  # stream → videos that were tried
         self._bad = collections.defaultdict(set)   # of those, what could not be read
+        self._reading, self._said = {}, set()  # thread → (since when, video, stream); those said to be slow
         self._listed = {_key(*row) for row in _rows(self._path)} if goes_on else set()
         if os.path.isfile(self._path) and not self._listed:
             os.remove(self._path)
@@ -42,6 +45,7 @@ class BadData:
         """
         if video in self._bad[stream]:
             return None
+        self._reading[threading.get_ident()] = time.time(), video, stream
         try:
             found = call()
         except InputError as error:
@@ -54,10 +58,22 @@ class BadData:
                     self._list(video, stream, error)
                 self.check_share(stream, len(self._bad[stream]), len(self._read[stream]), error)
             return None
+        finally:
+            self._reading.pop(threading.get_ident())
         if self._skips:
             with self._lock:
                 self._read[stream].add(video)
         return found
+
+    def slow(self):
+        """A line on a read that takes more than PATIENCE and may hang, once of each; else None."""
+        for read in list(self._reading.values()):
+            since, video, stream = read
+            if time.time() - since > PATIENCE and read not in self._said:
+                self._said.add(read)
+                return 'video %s (%s): reading its features takes more than %g s; does the disk hang?' % (
+                    video, stream, PATIENCE)
+        return None
 
     def of_tables(self, table, faults):
         """The `report` of tables.py's readers for the table of a DataConfig field; adds to the list `faults`."""

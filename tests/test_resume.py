@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -24,10 +25,12 @@ from data_sets import ROOT, make_world, python
 
 import aher_k600_test
 import aher_k600_train
+import bad_data
 import config as settings
 import data_loader
 import files
 import snapshots
+import stopping
 from bad_data import BadData
 from errors import InputError, Stopped, exit_status
 from tensorflow_setup import session as new_session
@@ -320,6 +323,21 @@ def test_a_read_that_hangs_does_not_hold_the_process():
     done = python('-c', HANG)
     assert done.returncode == 0, done.stderr
     assert time.time() - since < 40
+
+
+def test_a_slow_read_is_said_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bad_data, 'PATIENCE', 0.1)
+    monkeypatch.setattr(stopping, 'LOOK', 0.05)
+    bad, features_come = BadData(settings.Config().data, str(tmp_path)), threading.Event()
+    reader = threading.Thread(target=bad.read, args=('moment', 'v', features_come.wait))
+    with stopping.Stop('step', bad.slow):
+        reader.start()
+        time.sleep(0.5)
+        features_come.set()
+        reader.join()
+    said = capsys.readouterr().err
+    assert said == '\nvideo v (moment): reading its features takes more than 0.1 s; does the disk hang?\n'
+    assert bad.slow() is None
 
 
 # Snapshots, of a graph of two layers
