@@ -47,19 +47,19 @@ class Tester(NamedTuple):
 
     stream: NamedTuple          # data_loader.Stream of Validation
     videos: list                # of data_loader.Video, in the stream's order
-    variables: list             # what a snapshot must hold
+    part: NamedTuple            # snapshots.Part, what a snapshot must hold
     transfer: tf.Operation      # computes the class weights of every position; once a snapshot
     detections: aher.Detections
 
 
-def build(config):
-    """Config → Tester. The transferred weights are kept in variables that no snapshot holds."""
-    stream, videos = validation_stream(config)
+def build(config, goes_on=False):
+    """Config → Tester of a run that begins, or `goes_on`; the transferred weights are kept in local variables."""
+    stream, videos = validation_stream(config, goes_on)
     layers, transfer = keep(aher.transfer(aher.classifier(config.model, TARGET_CLASSIFIER), config.model))
     prediction = aher.localize(aher.pyramid(stream.batch.features, config.model), layers, config.model)
     detections = aher.detect(prediction, stream.batch.seconds, config.model, config.test)
     groups = [BACKBONE, HEADS, TARGET_CLASSIFIER] + ([TRANSFER] if config.model.transfer == 'mlp' else [])
-    return Tester(stream, videos, aher.group_variables(*groups), transfer, detections)
+    return Tester(stream, videos, snapshots.part_of(aher.group_variables(*groups)), transfer, detections)
 
 
 def keep(layers):
@@ -77,7 +77,8 @@ def detect_all(session, tester, title, first=0):
     Raises Stopped after a signal, when the batch under way has been taken.
     """
     session.run(tester.stream.initializer, {tester.stream.first: first})
-    with tqdm(total=len(tester.videos), initial=first, unit='video', desc=title) as progress, Stop('batch') as stop:
+    with tqdm(total=len(tester.videos), initial=first, unit='video', desc=title) as progress, \
+            Stop('batch', tester.stream.bad.slow) as stop:
         done = first
         while done < len(tester.videos):
             with stop.round(), reported(tester.stream):
@@ -134,27 +135,27 @@ def done_of(video, detections, class_names, test):
     return Done(video.name, hit, results_of(video, detections, class_names, test))
 
 
-def test_snapshot(session, tester, step, config, class_names):
-    """Restore the snapshot of `step` and write its results, or take them where they are there.
+def test_snapshot(session, tester, step, checksums, config, class_names):
+    """Restore the snapshot of `step`, whose files have these checksums, and write its results, or take those there.
 
     Returns (results, video accuracy), the latter None where no label is known. Beside the results,
     …-N.origin.json says what they come from; until they are whole, …-N.partial.jsonl has the videos done, after a
     first line that says the same.
     """
     path = os.path.join(config.results_dir, RESULTS_NAME % step)
-    origin = origin_of(tester, step, config, class_names)
+    origin = origin_of(tester, checksums, config, class_names)
     kept = config.resume == 'auto' and finished(path, origin)
     if kept:
         print('results %s: kept, of an earlier run (--resume never makes them again)' % path, flush=True)
         return kept
 
-    partial = os.path.splitext(path)[0] + '.partial.jsonl'
+    partial = _partial_path(path)
     done = begun(partial, origin, config.test.test_batch_size) if config.resume == 'auto' else []
     # written anew: the end may be torn, or a batch that is not whole
     with written_whole(partial) as whole, open(whole, 'w', encoding='utf-8') as lines:
         lines.writelines(json.dumps(line) + '\n' for line in [origin] + done)
     if len(done) < len(tester.videos):
-        snapshots.restore(session, snapshots.path(config.model_dir, step), tester.variables)
+        snapshots.restore(session, snapshots.path(config.model_dir, step), tester.part)
         session.run(tester.transfer)
         for batch in detect_all(session, tester, 'step %d' % step, len(done)):
             new = [done_of(video, detections, class_names, config.test) for video, detections in batch]
@@ -175,11 +176,14 @@ def _origin_path(path):
     return os.path.splitext(path)[0] + '.origin.json'
 
 
-def origin_of(tester, step, config, class_names):
+def _partial_path(path):
+    return os.path.splitext(path)[0] + '.partial.jsonl'
+
+
+def origin_of(tester, checksums, config, class_names):
     """What the results of a snapshot come from: equal where they are. Features count by their place alone."""
     chosen = settings.to_dict(config)
-    return {'snapshot': snapshots.checksums(snapshots.path(config.model_dir, step)),
-            'model': chosen['model'], 'test': chosen['test'],
+    return {'snapshot': checksums, 'model': chosen['model'], 'test': chosen['test'],
             'features': os.path.abspath(config.data.path('target_features')),
             'videos': _digest([(video.name, video.label, video.seconds, video.frames) for video in tester.videos]),
             'class_names': _digest(class_names)}
@@ -263,7 +267,7 @@ def main(argv=None):
     """Test as the command line says."""
     parser = settings.argument_parser(__doc__, FLAGS)
     parser.add_argument('--steps', type=_step_list, metavar='N,N,…', help='steps of the snapshots to test '
-                        '(default: all in --model_dir, newest last)')
+                        '(default: all in --model_dir that are whole, newest last)')
     arguments = parser.parse_args(argv)
     config = settings.from_arguments(arguments, FLAGS)
     check_paths(config.data, VALIDATION_PATHS)
@@ -275,30 +279,48 @@ def main(argv=None):
         raise InputError('--resume %r: expected auto or never; --steps names the snapshots' % config.resume)
     with locked(os.path.join(config.results_dir, LOCK_NAME)):
         sweep(config.results_dir, '*_step-*.partial[0-9]*')
-        run(resolve_classes(config), steps)
+        run(resolve_classes(config), steps, arguments.steps is None)
 
 
 def _step_list(text):
     return [int(step) for step in text.split(',')]
 
 
-def run(config, steps):
-    """Test the snapshots of `steps` in turn."""
+def run(config, steps, skips_damaged=False):
+    """Test the snapshots of `steps` in turn. Damaged ones are named and left out, where that is asked for.
+
+    Raises snapshots.Damaged where it is not, or none would be left.
+    """
+    checksums, damaged = {}, []
+
+    @contextlib.contextmanager
+    def damage_named():
+        try:
+            yield
+        except snapshots.Damaged as error:
+            damaged.append(error)
+            if not skips_damaged or len(damaged) == len(steps):
+                raise
+            print('skipped: %s' % error, flush=True)
+
     for step in steps:
-        snapshots.check_settings(snapshots.path(config.model_dir, step), config)
+        with damage_named():
+            checksums[step] = snapshots.check_settings(snapshots.path(config.model_dir, step), config)
     path = config.data.path('ground_truth')
     truth = read_ground_truth(path) if os.path.exists(path) else None
     if truth is None:
         print('no ground truth at %s: results are written, not evaluated' % path)
     class_names = read_class_names(config.data.path('target_categories'))
-    tester, rows = build(config), []
+    partials = [_partial_path(os.path.join(config.results_dir, RESULTS_NAME % step)) for step in steps]
+    tester, rows = build(config, config.resume == 'auto' and any(map(os.path.exists, partials))), []
     with new_session(config.threads) as session:
-        for step in steps:
-            results, accuracy = test_snapshot(session, tester, step, config, class_names)
-            if truth is not None:
-                found = read_results(results)
-                rows.append(Tested(step, accuracy, evaluate_proposals(truth, found),
-                                   evaluate_detections(truth, found)))
+        for step in checksums:
+            with damage_named():
+                results, accuracy = test_snapshot(session, tester, step, checksums[step], config, class_names)
+                if truth is not None:
+                    found = read_results(results)
+                    rows.append(Tested(step, accuracy, evaluate_proposals(truth, found),
+                                       evaluate_detections(truth, found)))
     if rows:
         report(rows, config.results_dir)
 

@@ -229,7 +229,7 @@ def run(config):
             print('%s: trained to step %d already; --max_steps %d asks for no more'
                   % (start.prefix, start.step, config.train.max_steps))
             return
-        train(build(config), config, start)
+        train(build(config, start is not None), config, start)
 
 
 class Trainer(NamedTuple):
@@ -241,10 +241,10 @@ class Trainer(NamedTuple):
     guard: object       # Guard
 
 
-def build(config):
-    """Config → Trainer."""
+def build(config, goes_on=False):
+    """Config → Trainer of a run that begins, or `goes_on`."""
     tf.set_random_seed(config.train.seed)
-    stream = training_stream(config)
+    stream = training_stream(config, goes_on)
     step = training_step(stream.batch, config)
     parts = snapshots.parts_of(aher.group_variables(*aher.GROUPS) + [step.counter])
     return Trainer(stream, step, parts, Guard(step, parts, config.train.on_nan == 'skip'))
@@ -268,7 +268,7 @@ def train(trainer, config, start):
             print('going on from %s' % start.prefix, flush=True)
         elif config.train.init_checkpoint:
             snapshots.restore(session, config.train.init_checkpoint,
-                              aher.group_variables(BACKBONE, HEADS, TRANSFER))
+                              snapshots.part_of(aher.group_variables(BACKBONE, HEADS, TRANSFER)))
         # what an earlier run showed of later steps is dropped
         board.add_session_log(tf.SessionLog(status=tf.SessionLog.START), first + 1)
         _loop(session, trainer, config, start, board)
@@ -294,7 +294,8 @@ def _loop(session, trainer, config, start, board):
         progress = {'window': window._asdict(), 'next_videos': _videos(stream, config, number + 1)}
         bar.write('snapshot %s' % snapshots.save(session, parts, config, number, progress))
 
-    with tqdm(total=train.max_steps, initial=first, unit='step', smoothing=0.1) as bar, Stop('step') as stop:
+    with tqdm(total=train.max_steps, initial=first, unit='step', smoothing=0.1) as bar, \
+            Stop('step', stream.bad.slow) as stop:
         guard.keep(session)
         for number in range(first + 1, train.max_steps + 1):
             with stop.round():
@@ -373,13 +374,11 @@ class Guard:
         """Look at `step`'s losses and `parts`' variables; the counter counts steps that are taken back too."""
         losses = [('%s of update %s' % (term, update.name), loss)
                   for update in step.updates for term, loss in update.losses.items()]
-        variables = [variable for part in parts for variable in part.variables if variable is not step.counter]
         self.checked = tf.stack([loss for _, loss in losses])  # to be fetched with the step
-        self._losses = [name for name, _ in losses]
-        self._variables = [variable.op.name for variable in variables]
-        self._finite = tf.stack([tf.reduce_all(tf.is_finite(variable)) for variable in variables])
+        self._losses, self._parts = [name for name, _ in losses], parts
         self._keep = self._undo = None
         if undoing:
+            variables = [variable for part in parts for variable in part.variables if variable is not step.counter]
             copies = [tf.Variable(tf.zeros(variable.shape, variable.dtype.base_dtype), trainable=False,
                                   use_resource=True, collections=[tf.GraphKeys.LOCAL_VARIABLES])
                       for variable in variables]
@@ -395,8 +394,8 @@ class Guard:
 
     def fault_of_variables(self, session):
         """Which variable is not finite, or None."""
-        finite = session.run(self._finite)
-        return None if finite.all() else 'variable %s is not finite' % self._variables[int(np.argmin(finite))]
+        name = snapshots.not_finite(session, *self._parts)
+        return name and 'variable %s is not finite' % name
 
     def keep(self, session):
         """Remember the variables, where it is to undo."""

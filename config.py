@@ -5,7 +5,6 @@ of a moment, C feature width, K classes, level l = 1…8 with P_l positions, N =
 A = 3 anchors a position.
 """
 import argparse
-import json
 import math
 import os
 from typing import NamedTuple, Optional, Tuple
@@ -225,11 +224,6 @@ def to_dict(config):
             return {name: plain(entry) for name, entry in value._asdict().items()}
         return list(value) if isinstance(value, tuple) else value
     return plain(config)
-
-
-def to_json(config):
-    """The settings as indented JSON text, one object a part."""
-    return json.dumps(to_dict(config), indent=2) + '\n'
 
 
 # How long and where a run trains, what it writes, what it does when disturbed: not what it computes.

@@ -137,17 +137,17 @@ def _appendable(path):
 
 
 def _map(function, conversion, videos, workers, done):
-    """Results of function(conversion, video) as they come, with a progress bar; `done` more are there already."""
+    """Results of function(video) in workers, as they come, with a progress bar; `done` more are there already."""
     with tqdm(total=len(videos) + done, initial=done, unit='video',
               desc=os.path.basename(conversion.source)) as progress:
         # spawned, for HDF5 does not outlive a fork
         with concurrent.futures.ProcessPoolExecutor(
-                workers, multiprocessing.get_context('spawn'), _leave_interrupts) as pool:
+                workers, multiprocessing.get_context('spawn'), _begin, (conversion,)) as pool:
             try:
                 # few at a time: a result may be megabytes, and there may be 390,000
                 waiting, videos = set(), iter(videos)
                 while True:
-                    waiting.update(pool.submit(function, conversion, video)
+                    waiting.update(pool.submit(function, video)
                                    for video in itertools.islice(videos, 4 * workers - len(waiting)))
                     if not waiting:
                         return
@@ -161,15 +161,20 @@ def _map(function, conversion, videos, workers, done):
                                  'what is done stays' % conversion.source) from None
 
 
-def _leave_interrupts():
+_work = {}  # of a worker's process: its Conversion, and the FeatureStore it reads
+
+
+def _begin(conversion):
+    """What a worker does first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one ends the others
+    _work.update(conversion=conversion, store=FeatureStore(conversion.source, conversion.width, _forms(conversion)))
 
 
-def _read(conversion, video):
+def _read(video):
     """(video, values as they are to be stored or None, what is wrong or None)."""
-    rescaling = conversion.rescaling
+    conversion, rescaling = _work['conversion'], _work['conversion'].rescaling
     try:
-        values = FeatureStore(conversion.source, conversion.width, _forms(conversion)).read(video)
+        values = _work['store'].read(video)
         if rescaling is not None and len(values) != rescaling.rows:
             if video not in rescaling.durations:
                 raise InputError('%s: no entry of video %s in the annotation, which has the durations'
@@ -186,11 +191,11 @@ def _read(conversion, video):
         return video, None, str(error)
 
 
-def _write_npy(conversion, video):
+def _write_npy(video):
     """(video, bytes written, what is wrong or None)."""
-    _, values, failure = _read(conversion, video)
+    _, values, failure = _read(video)
     if failure is None:
-        path = os.path.join(conversion.out, video + '.npy')
+        path = os.path.join(_work['conversion'].out, video + '.npy')
         try:
             with written_whole(path) as partial:
                 with open(partial, 'wb') as file:

@@ -183,11 +183,14 @@ def resolve_classes(config):
     return config._replace(model=model)
 
 
-def training_stream(config):
-    """The untrimmed, foreground and moment streams, together: a Stream of Batch."""
+def training_stream(config, goes_on=False):
+    """The untrimmed, foreground and moment streams, together: a Stream of Batch.
+
+    A run that `goes_on` with an earlier one keeps its list of bad data.
+    """
     data, model, seed = config.data, config.model, config.train.seed
     check_paths(data, TRAINING_PATHS)
-    unusable, bad = collections.Counter(), BadData(data, config.model_dir)
+    unusable, bad = collections.Counter(), BadData(data, config.model_dir, goes_on)
     source = _read_subset('source', 'training', model.source_classes, data, unusable, bad)
     target = _read_subset('target', 'training', model.target_classes, data, unusable, bad)
     unusable['beyond the first %d of a video' % data.max_segments] = sum(
@@ -220,12 +223,13 @@ def training_stream(config):
                   iterator.initializer, first, dict(zip(Batch._fields, orders)), bad, summary)
 
 
-def validation_stream(config):
+def validation_stream(config, goes_on=False):
     """(Stream of Validation, list of Video): each target validation video once, in the info table's order.
 
-    The row of a video that is skipped has index -1.
+    The row of a video that is skipped has index -1. A run that `goes_on` with an earlier one keeps its list of bad
+    data.
     """
-    data, bad = config.data, BadData(config.data, config.results_dir)
+    data, bad = config.data, BadData(config.data, config.results_dir, goes_on)
     check_paths(data, VALIDATION_PATHS)
     videos = _read_subset('target', 'validation', config.model.target_classes, data, collections.Counter(), bad)
     loader, order, first = _load_validation(config), _Videos(videos), _first_sample()

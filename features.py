@@ -301,7 +301,10 @@ def _plain_rows(file):
     parser, widths, blocks = simdjson.Parser(), set(), []
     try:
         for lines in iter(lambda: file.readlines(CSV_BLOCK), []):
-            rows = parser.parse(b'[[%s]]' % b'],['.join(lines))
+            text = b'[[%s]]' % b'],['.join(lines)
+            if text.count(b'[') != 1 + len(lines):  # a cell with brackets would count as the numbers in it
+                return None
+            rows = parser.parse(text)
             widths.update(map(len, rows))
             if len(widths) > 1 or 0 in widths or len(rows) != len(lines):
                 return None

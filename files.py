@@ -120,11 +120,15 @@ def sync(path):
 
 
 def sha256(path):
-    """SHA-256 of a file, in hexadecimal."""
+    """SHA-256 of a file, in hexadecimal. Raises InputError where it is no regular file or cannot be read."""
+    size_of(path)
     digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        for block in iter(lambda: file.read(1 << 20), b''):
-            digest.update(block)
+    try:
+        with open(path, 'rb') as file:
+            for block in iter(lambda: file.read(1 << 20), b''):
+                digest.update(block)
+    except OSError as error:
+        raise InputError('%s: %s' % (path, error.strerror)) from None
     return digest.hexdigest()
 
 

@@ -28,7 +28,7 @@ import split_data
 from config import DataConfig, ModelConfig
 from convert_features import Conversion, Rescaling, convert_to_hdf5, convert_to_npy
 from errors import InputError, exit_status
-from files import written_whole
+from files import sha256, written_whole
 from tables import read_annotation, read_class_names, read_durations
 
 ANNOTATION = 'k600_val_annotation.txt'
@@ -170,7 +170,7 @@ def _is_there(folder, name, force):
     path = os.path.join(folder, name)
     if not os.path.exists(path):
         return False
-    found = _sha256(path)
+    found = sha256(path)
     if found == PUBLISHED[name]:
         print('%s: is there already, verified' % path)
         return True
@@ -180,8 +180,8 @@ def _is_there(folder, name, force):
     return False
 
 
-def fetch(url, path, sha256):
-    """Download `url` to `path`, which is replaced only by a complete file with the right checksum.
+def fetch(url, path, checksum):
+    """Download `url` to `path`, which is replaced only by a complete file with this SHA-256.
 
     Raises InputError where the download fails or the content is another.
     """
@@ -190,10 +190,10 @@ def fetch(url, path, sha256):
         for block in _download(url):
             digest.update(block)
             file.write(block)
-        if digest.hexdigest() != sha256:
+        if digest.hexdigest() != checksum:
             raise InputError('%s: found content with sha256 %s, expected %s; %s was not written: see whether '
                              'the address is right (--url) and try again'
-                             % (url, digest.hexdigest(), sha256, path))
+                             % (url, digest.hexdigest(), checksum, path))
     print('%s: fetched from %s, verified' % (path, url))
 
 
@@ -211,14 +211,6 @@ def _download(url):
         raise InputError('%s: cannot be downloaded (%s); see whether the address and the network are right, '
                          'give the folder that holds the file with --url, or save the file in --data_root by '
                          'hand' % (url, error)) from None
-
-
-def _sha256(path):
-    try:
-        with open(path, 'rb') as file:
-            return hashlib.sha256(file.read()).hexdigest()
-    except OSError as error:
-        raise InputError('%s: %s' % (path, error.strerror)) from None
 
 
 # Features

@@ -25,11 +25,17 @@ STATES_KEPT = 2
 PARTIAL = 'snapshot.partial'  # the folder of what is being written
 
 
+class Damaged(InputError):
+    """A snapshot that cannot be used, whatever the settings; another one may be whole."""
+
+
 class Part(NamedTuple):
-    """One of the two parts of a snapshot."""
+    """Variables that are written and restored together."""
 
     variables: list
     saver: tf.train.Saver
+    floating: list     # names of those that hold floating-point numbers
+    finite: tf.Tensor  # [floating], whether all numbers of each are finite
 
 
 class Parts(NamedTuple):
@@ -61,11 +67,26 @@ def steps_in(model_dir, prefix=PREFIX):
     return sorted(int(match.group(1)) for match in found if match)
 
 
+def part_of(variables):
+    """The Part of `variables`, one of which at least holds floating-point numbers."""
+    floating = [variable for variable in variables if variable.dtype.base_dtype.is_floating]
+    return Part(variables, tf.train.Saver(variables, max_to_keep=None), [variable.op.name for variable in floating],
+                tf.stack([tf.reduce_all(tf.is_finite(variable)) for variable in floating]))
+
+
 def parts_of(model):
     """The Parts of a graph, of which `model` lists the variables that are the model's."""
     names = {variable.op.name for variable in model}
     state = [variable for variable in tf.global_variables() if variable.op.name not in names]
-    return Parts(*[Part(variables, tf.train.Saver(variables, max_to_keep=None)) for variables in (model, state)])
+    return Parts(part_of(model), part_of(state))
+
+
+def not_finite(session, *parts):
+    """Name of the first variable of `parts` that holds a number which is not finite; None where there is none."""
+    for part, finite in zip(parts, session.run([part.finite for part in parts])):
+        if not finite.all():
+            return part.floating[int(np.argmin(finite))]
+    return None
 
 
 # Writing
@@ -161,21 +182,23 @@ def _remove_rests(folder):
 def verify(prefix):
     """The .json of the files of `prefix`, a model's or a state's; None where there is none, as of the authors'.
 
-    Raises InputError where it cannot be read, or where a file is not what it was when it was written.
+    Raises Damaged where it cannot be read, or where a file is not what it was when it was written.
     """
     if not os.path.exists(prefix + '.json'):
         return None
-    record = read_json(prefix + '.json')
+    try:
+        record = read_json(prefix + '.json')
+    except InputError as error:
+        raise Damaged(str(error)) from None
     checksums_then = record.get('files', {}) if isinstance(record, dict) else None
     if not isinstance(checksums_then, dict):
-        raise InputError('%s.json: unreadable: expected an object with checksums "files"; use another snapshot'
-                         % prefix)
+        raise Damaged('%s.json: unreadable: expected an object with checksums "files"; use another snapshot' % prefix)
     for end, checksum in checksums_then.items():
         if not os.path.exists(prefix + end):
-            raise InputError('%s%s: is missing; use another snapshot' % (prefix, end))
+            raise Damaged('%s%s: is missing; use another snapshot' % (prefix, end))
         if sha256(prefix + end) != checksum:
-            raise InputError('%s%s: damaged, not the file that was written (SHA-256); use another snapshot'
-                             % (prefix, end))
+            raise Damaged('%s%s: damaged, not the file that was written (SHA-256); use another snapshot'
+                          % (prefix, end))
     return record
 
 
@@ -184,17 +207,18 @@ def checksums(prefix):
     return {end: sha256(prefix + end) for end in _ends(prefix) if end != '.json'}
 
 
-def restore(session, prefix, variables):
-    """Restore `variables` from the snapshot at `prefix`, ours or the authors'.
+def restore(session, prefix, part):
+    """Restore a Part from the snapshot at `prefix`, ours or the authors'; return how many variables that holds.
 
-    Raises InputError where it cannot be read, or lacks one of them or has it in another shape.
+    Raises InputError where it lacks one of the part's variables or has it in another shape, and Damaged where it
+    cannot be read or one holds numbers that are not finite.
     """
     try:
         reader = tf.train.NewCheckpointReader(prefix)
         found, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise InputError('%s: no readable snapshot (%s)' % (prefix, _reason(error))) from None
-    for variable in variables:
+        raise Damaged('%s: no readable snapshot (%s)' % (prefix, _reason(error))) from None
+    for variable in part.variables:
         name, expected = variable.op.name, variable.shape.as_list()
         if name not in found:
             raise InputError('%s: lacks variable %s' % (prefix, name))
@@ -205,14 +229,14 @@ def restore(session, prefix, variables):
             raise InputError('%s: variable %s holds %s, expected %s' % (
                 prefix, name, types[name].name, variable.dtype.base_dtype.name))
     try:
-        tf.train.Saver(variables).restore(session, prefix)
+        part.saver.restore(session, prefix)
     except tf.errors.OpError as error:
-        raise InputError('%s: unreadable (%s)' % (prefix, _reason(error))) from None
-    numbers = [variable for variable in variables if variable.dtype.base_dtype.is_floating]
-    finite = session.run(tf.stack([tf.reduce_all(tf.is_finite(variable)) for variable in numbers]))
-    if not finite.all():
-        raise InputError('%s: variable %s holds numbers that are not finite: its training diverged; take an '
-                         'earlier snapshot' % (prefix, numbers[int(np.argmin(finite))].op.name))
+        raise Damaged('%s: unreadable (%s)' % (prefix, _reason(error))) from None
+    diverged = not_finite(session, part)
+    if diverged:
+        raise Damaged('%s: variable %s holds numbers that are not finite: its training diverged; take an '
+                      'earlier snapshot' % (prefix, diverged))
+    return len(found)
 
 
 def _reason(error):
@@ -223,18 +247,22 @@ def _reason(error):
 
 
 def check_settings(prefix, config):
-    """Raise InputError where the snapshot is damaged or its settings describe another network than `config`."""
+    """Checksums of a snapshot's files, as `checksums`.
+
+    Raises Damaged where it is, InputError where its settings describe another network than `config`.
+    """
     if not os.path.exists(prefix + '.index'):
-        raise InputError('%s: no readable snapshot' % prefix)
+        raise Damaged('%s: no readable snapshot' % prefix)
     record = verify(prefix)
     if record is None:
-        return  # a snapshot of the authors'
+        return checksums(prefix)  # a snapshot of the authors'
     if not isinstance(record.get('model'), dict):
-        raise InputError('%s.json: found no settings "model", expected those of a training run; move the file away '
-                         'if it is none' % prefix)
+        raise Damaged('%s.json: found no settings "model", expected those of a training run; move the file away '
+                      'if it is none' % prefix)
     different = settings.differences(record, config, ['model'])
     if different:
         raise InputError('%s.json: trained with %s; give the same flags' % (prefix, ', '.join(different)))
+    return record.get('files') or checksums(prefix)
 
 
 # Where training goes on
@@ -302,10 +330,9 @@ def _start(prefix):
 
 def resume(session, parts, start):
     """Restore all variables from a Start. Raises InputError where it has not the very same ones."""
-    restore(session, start.prefix, parts.model.variables)
-    restore(session, start.state, parts.state.variables)
+    restore(session, start.prefix, parts.model)
     # Adam's powers of beta are numbered: were there other updates, they would be those of another
-    count = len(tf.train.NewCheckpointReader(start.state).get_variable_to_shape_map())
+    count = restore(session, start.state, parts.state)
     if count != len(parts.state.variables):
         raise InputError('%s: holds %d variables, expected %d; it is the state of other updates'
                          % (start.state, count, len(parts.state.variables)))

@@ -10,6 +10,7 @@ import time
 from errors import SIGNALS, signal_status
 
 PATIENCE = 10  # seconds that a round may take after the first signal, or thrice the longest so far where that is more
+LOOK = 0.5     # seconds between two looks at the round under way
 
 
 class Stop:
@@ -19,10 +20,10 @@ class Stop:
     ever where a read hangs. A round that does not end is not waited for.
     """
 
-    def __init__(self, name):
-        """`name` of a round, for what is said to the user."""
+    def __init__(self, name, watch=lambda: None):
+        """`name` of a round, for what is said to the user; `watch()` may have a line to say meanwhile, or None."""
         self.asked = None
-        self._name = name
+        self._name, self._watch = name, watch
         self._began = None  # the round under way
         self._longest = 0.0
 
@@ -59,12 +60,16 @@ class Stop:
 
     def _listen(self):
         heard = 0.0
+        self._ear.settimeout(LOOK)
         while True:
             try:
                 number = self._ear.recv(1)
             except socket.timeout:
+                line = self._watch()
+                if line:
+                    self._say(line)
                 began, patience = self._began, max(PATIENCE, 3 * self._longest)
-                if began is not None and time.time() - max(began, heard) > patience:
+                if self.asked and began is not None and time.time() - max(began, heard) > patience:
                     self._leave('the %s did not end in %.0f s; does a read hang?' % (self._name, patience))
                 continue
             if not number:
@@ -75,7 +80,6 @@ class Stop:
                 self._leave('a second signal')
             self.asked, heard = signal.Signals(number[0]), time.time()
             self._say('%s: the %s is finished first; a second signal stops at once' % (self.asked.name, self._name))
-            self._ear.settimeout(0.5)
 
     def _leave(self, reason):
         self._say('stopped at once (%s)' % reason)

@@ -10,9 +10,9 @@ import tempfile
 
 import common
 import numpy as np
+import training_step
 from common import new_session, tf
 from random_data import write_data
-from training_step import random_batch
 
 import aher_k600_train
 import config as settings
@@ -44,17 +44,6 @@ def _waited(trace):
                for node in device.node_stats if node.node_name.startswith('IteratorGetNext')) / 1e6
 
 
-def measure_without_loader(config, steps):
-    """[steps] seconds of a step whose batch lies on the device."""
-    with tf.Graph().as_default():
-        batch, feeds = random_batch(config)
-        step = aher_k600_train.training_step(batch, config)
-        with new_session() as session:
-            session.run([tf.global_variables_initializer(), tf.variables_initializer(tf.get_collection('inputs'))],
-                        feeds)
-            return common.seconds_of(lambda: session.run(step.op), steps)
-
-
 def main():
     """Measure as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -67,7 +56,7 @@ def main():
         config = settings.override(config, data_root=folder, target_classes=config.model.target_classes or 20)
         write_data(config, arguments.videos)
         found, alone = measure(config, arguments.steps)
-    without = measure_without_loader(config, arguments.steps)
+    without, _ = training_step.measure(config, arguments.steps)
     step, waiting = np.median(found['step']), np.median(found['waiting'])
     common.report('loading', config=arguments.config, step_seconds=step, waiting_seconds=waiting,
                   waiting_share=waiting / step, batch_alone_seconds=alone,

@@ -8,21 +8,23 @@ DISTINCT = 32  # features on disk of a kind; further videos are links to them
 SECONDS, FRAMES = 120.0, 3600
 
 
-def write_data(config, videos):
-    """Write tables and features for `videos` source, target training and target validation videos each."""
-    data, model = config.data, config.model
+def write_data(config, videos, others=None):
+    """Write tables and features for `videos` target training videos, `others` (as many) source and validation."""
+    data, model, others = config.data, config.model, others or videos
     random = np.random.RandomState(0)
     clips = FRAMES // data.clip_frames
-    for name, rows in (('source_clips', clips), ('source_features', model.untrimmed_steps),
-                       ('target_clips', clips), ('target_features', model.untrimmed_steps)):
-        _write_features(data.path(name), name.split('_')[0], videos, rows, model.feature_width, random)
+    for name, side, count, rows in (('source_clips', 'source', others, clips),
+                                    ('source_features', 'source', others, model.untrimmed_steps),
+                                    ('target_clips', 'target', videos, clips),
+                                    ('target_features', 'validation', others, model.untrimmed_steps)):
+        _write_features(data.path(name), side, count, rows, model.feature_width, random)
     entry = {'duration_second': SECONDS, 'duration_frame': FRAMES, 'feature_frame': clips * data.clip_frames}
     for side, classes in (('source', model.source_classes), ('target', model.target_classes)):
-        names = _names(side, videos)
+        names = _names(side, others if side == 'source' else videos)
         rows = ['%s,training' % name for name in names]
         if side == 'target':
-            rows += ['%s,validation' % name for name in _names('validation', videos)]
-            names = names + _names('validation', videos)
+            rows += ['%s,validation' % name for name in _names('validation', others)]
+            names = names + _names('validation', others)
         _write(data.path(side + '_info'), 'video,subset\n' + '\n'.join(rows) + '\n')
         _write(data.path(side + '_labels'),
                ''.join('%s 0 %d\n' % (name, number % classes) for number, name in enumerate(names)))
@@ -30,9 +32,6 @@ def write_data(config, videos):
         _write(data.path(side + '_annotation'),
                json.dumps({name: dict(entry, annotations=segments) for name in names}))
     _write(data.path('target_categories'), ''.join('class %d\n' % label for label in range(model.target_classes)))
-    for number, name in enumerate(_names('validation', videos)):
-        os.link(os.path.join(data.path('target_features'), 'target%d.npy' % (number % min(videos, DISTINCT))),
-              os.path.join(data.path('target_features'), name + '.npy'))
 
 
 def _names(side, videos):

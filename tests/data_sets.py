@@ -1,6 +1,8 @@
-"""Tiny data sets and feature files for the tests, and how their errors are caught."""
+"""Tiny data sets, demo worlds and feature files for the tests; how scripts are run and errors caught."""
 import json
 import os
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import config as settings
 from errors import InputError
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WIDTH = 4
 FEATURES = {'source': {'source_features': 512, 'source_clips': None},
             'target': {'target_features': 512, 'target_clips': None}}  # rows; None: a row per clip
@@ -63,6 +66,28 @@ def make(root, source=None, target=None, **values):
     return config
 
 
+# The demo's world, and scripts on it
+
+ROWS = [('a', 4.0, 20.0, 0), ('b', 10.0, 50.0, 1), ('b', 70.0, 80.0, 1), ('c', 5.0, 9.5, 2),
+        ('d', 30.0, 60.0, 0), ('e', 1.0, 12.0, 2)]
+
+
+def python(*arguments, **options):
+    """Run a script in a process of its own; returns what subprocess does."""
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True, timeout=600, **options)
+
+
+def make_world(folder):
+    """Write tiny demo data to folder / 'data'."""
+    annotation = folder / 'annotation.txt'
+    annotation.write_text(''.join('%s\t%.2f\t%.2f\t%d\n' % row for row in ROWS))
+    made = python('make_demo_data.py', '--out', str(folder / 'data'), '--annotation', str(annotation),
+                  '--source_videos', '40', '--moments_per_class', '4')
+    assert made.returncode == 0, made.stderr
+
+
+# Feature files
 
 NUMBERS = np.arange(3 * WIDTH, dtype=np.float32).reshape(3, WIDTH) - 4.5
 

@@ -8,12 +8,13 @@ import time
 import h5py
 import numpy as np
 import pytest
+from data_sets import ROOT
 
 import prepare_data
 from errors import InputError, exit_status
 from features import FeatureStore, interpolate
 
-WIDTH, ROOT = 6, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+WIDTH = 6
 
 
 @pytest.fixture

@@ -10,16 +10,16 @@ import time
 import h5py
 import numpy as np
 import pytest
-from data_sets import FEATURES, TABLES, WIDTH, make, message_of, video, write
+from data_sets import FEATURES, ROOT, TABLES, WIDTH, make, message_of, video, write
 
 import config as settings
 import data_loader
+from bad_data import BadData
 from data_loader import reported, training_stream, validation_stream
+from errors import InputError
 from features import FeatureStore, interpolate
 from tensorflow_setup import session as new_session
 from tensorflow_setup import tf
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def of_training(config, batches):
@@ -538,6 +538,27 @@ def test_too_much_bad_data_stop_the_run(tmp_path):
         os.remove(os.path.join(config.data.path('source_features'), 's%d.npy' % number))
     assert message_of(summary_of, config).startswith('untrimmed: 5 of 5 videos cannot be used')
     assert '(5 of 5 videos lack theirs)' in message_of(summary_of, settings.override(config, bad_data='stop'))
+
+
+def test_the_list_of_bad_data_stays_where_a_run_goes_on(tmp_path):
+    data, folder = skipping(settings.Config()).data, str(tmp_path / 'models')
+
+    def fail():
+        raise InputError('gone')
+
+    def after(goes_on, *names):
+        bad = BadData(data, folder, goes_on)
+        for name in names:
+            assert bad.read('moment', name, fail) is None
+        bad.of_tables('source_labels', [])(InputError('row 4'))
+        return listed(folder)[1:]
+
+    rows = [('a', 'moment', 'gone'), ('', 'source_labels', 'row 4')]
+    assert after(False, 'a') == rows
+    assert after(True, 'a', 'b, c') == after(True, 'b, c') == rows + [('b, c', 'moment', 'gone')]
+    assert after(False, 'a') == rows
+    write(os.path.join(folder, 'bad_data.csv'), 'no list')
+    assert after(True, 'a') == rows
 
 
 def test_a_skipped_validation_video_has_index_minus_1(tmp_path):

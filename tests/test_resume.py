@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -20,37 +21,29 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from data_sets import ROOT, make_world, python
+
 import aher_k600_test
 import aher_k600_train
+import bad_data
 import config as settings
 import data_loader
 import files
 import snapshots
+import stopping
 from bad_data import BadData
 from errors import InputError, Stopped, exit_status
 from tensorflow_setup import session as new_session
 from tensorflow_setup import tf
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ANNOTATION = [('a', 4.0, 20.0, 0), ('b', 10.0, 50.0, 1), ('b', 70.0, 80.0, 1), ('c', 5.0, 9.5, 2),
-              ('d', 30.0, 60.0, 0), ('e', 1.0, 12.0, 2)]
 STEPS = 7
-
-
-def python(*arguments, **options):
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True, timeout=300, **options)
 
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
     """A folder with tiny demo data."""
     folder = tmp_path_factory.mktemp('world')
-    annotation = folder / 'annotation.txt'
-    annotation.write_text(''.join('%s\t%.2f\t%.2f\t%d\n' % row for row in ANNOTATION))
-    made = python('make_demo_data.py', '--out', str(folder / 'data'), '--annotation', str(annotation),
-                  '--source_videos', '40', '--moments_per_class', '4')
-    assert made.returncode == 0, made.stderr
+    make_world(folder)
     return folder
 
 
@@ -332,6 +325,21 @@ def test_a_read_that_hangs_does_not_hold_the_process():
     assert time.time() - since < 40
 
 
+def test_a_slow_read_is_said_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bad_data, 'PATIENCE', 0.1)
+    monkeypatch.setattr(stopping, 'LOOK', 0.05)
+    bad, features_come = BadData(settings.Config().data, str(tmp_path)), threading.Event()
+    reader = threading.Thread(target=bad.read, args=('moment', 'v', features_come.wait))
+    with stopping.Stop('step', bad.slow):
+        reader.start()
+        time.sleep(0.5)
+        features_come.set()
+        reader.join()
+    said = capsys.readouterr().err
+    assert said == '\nvideo v (moment): reading its features takes more than 0.1 s; does the disk hang?\n'
+    assert bad.slow() is None
+
+
 # Snapshots, of a graph of two layers
 
 class Small:
@@ -460,6 +468,16 @@ def test_ctrl_c_writes_a_snapshot(tmp_path):
         with signal_at(3, signal.SIGINT), pytest.raises(Stopped, match='SIGINT; snapshot of step 3') as caught:
             small.train()
         assert caught.value.number == signal.SIGINT and small.resumed_step() == 3
+
+
+def test_a_run_that_goes_on_is_built_so(small, monkeypatch):
+    built = []
+    monkeypatch.setattr(aher_k600_train, 'build', lambda config, goes_on: built.append(goes_on))
+    monkeypatch.setattr(aher_k600_train, 'train', lambda *_: None)
+    aher_k600_train.run(small.config)
+    small.save(1)
+    aher_k600_train.run(small.config)
+    assert built == [False, True]  # bad_data.csv stays
 
 
 def folder_of(small):
@@ -636,9 +654,9 @@ def test_an_interrupted_test_gives_the_same_bytes(runs, capsys, monkeypatch):
     world, _ = runs
     name, restored, restore = aher_k600_test.RESULTS_NAME % 7, [], snapshots.restore
 
-    def counted(session, prefix, variables):
+    def counted(session, prefix, part):
         restored.append(prefix)
-        return restore(session, prefix, variables)
+        return restore(session, prefix, part)
 
     def interrupting(path, text):
         files.append(path, text)
@@ -648,12 +666,13 @@ def test_an_interrupted_test_gives_the_same_bytes(runs, capsys, monkeypatch):
     config = tiny(world, 'parts', test_batch_size=2)
     with tf.Graph().as_default(), new_session(1) as session:
         tester = aher_k600_test.build(config)
+        checksums = snapshots.check_settings(snapshots.path(config.model_dir, 7), config)
 
         def test(results, append=files.append, resume='auto', **changes):
             mine = settings.override(config, results_dir=str(world / results), resume=resume, **changes)
             monkeypatch.setattr(aher_k600_test, 'append', append)
             capsys.readouterr()
-            return exit_status(lambda: aher_k600_test.test_snapshot(session, tester, 7, mine, ['x', 'y', 'z']))
+            return exit_status(lambda: aher_k600_test.test_snapshot(session, tester, 7, checksums, mine, 'xyz'))
 
         monkeypatch.setattr(snapshots, 'restore', counted)
         assert test('once') == 0

@@ -4,11 +4,10 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from data_sets import make_world, python
 
 import aher_k600_test
 import aher_k600_train
@@ -19,17 +18,8 @@ from errors import InputError, exit_status
 from tensorflow_setup import session as new_session
 from tensorflow_setup import tf
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPTS = ['aher_k600_train.py', 'aher_k600_test.py', 'make_demo_data.py', 'prepare_data.py',
            'evaluation/get_proposal_performance.py', 'evaluation/get_detection_performance.py']
-ANNOTATION = [('a', 4.0, 20.0, 0), ('b', 10.0, 50.0, 1), ('b', 70.0, 80.0, 1), ('c', 5.0, 9.5, 2),
-              ('d', 30.0, 60.0, 0), ('e', 1.0, 12.0, 2)]
-
-
-def python(*arguments, **options):
-    """Run a script in a process of its own; returns what subprocess does."""
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True, **options)
 
 
 def run_main(module, *arguments):
@@ -42,11 +32,7 @@ def run_main(module, *arguments):
 def world(tmp_path_factory):
     """A folder with tiny demo data, and the ground truth made of its annotation."""
     folder = tmp_path_factory.mktemp('world')
-    annotation = folder / 'annotation.txt'
-    annotation.write_text(''.join('%s\t%.2f\t%.2f\t%d\n' % row for row in ANNOTATION))
-    made = python('make_demo_data.py', '--out', str(folder / 'data'), '--annotation', str(annotation),
-                  '--source_videos', '40', '--moments_per_class', '4')
-    assert made.returncode == 0, made.stderr
+    make_world(folder)
     truth = python('prepare_data.py', 'annotation', '--data_root', str(folder / 'data'))
     assert truth.returncode == 0, truth.stderr
     return folder
@@ -143,6 +129,29 @@ def test_batches_of_another_size_give_the_same_results(trained):
         np.testing.assert_allclose(one[:20], three[:20], atol=1e-3)
 
 
+def test_damaged_snapshots_are_named_and_the_others_tested(trained, capsys):
+    models = trained / 'some_damaged'
+    shutil.copytree(str(trained / 'models'), str(models))
+    common, results = flags(trained, models='some_damaged', results='of_the_whole')
+    paths = [models / (snapshots.PREFIX + name) for name in ('2.data-00000-of-00001', '4.json')]
+    paths[0].write_bytes(paths[0].read_bytes()[:-1])
+    run_main(aher_k600_test, *common, *results)
+    said = capsys.readouterr().out
+    assert said.count('skipped: ') == 1 and 'skipped: %s: damaged' % paths[0] in said
+    assert (trained / 'of_the_whole' / (aher_k600_test.RESULTS_NAME % 4)).exists() and 'best: step 4' in said
+    assert '%s: damaged' % paths[0] in error_of(capsys, aher_k600_test, *common, *results, '--steps', '2,4')
+    paths[1].write_text('{')
+    assert '%s: not valid JSON' % paths[1] in error_of(capsys, aher_k600_test, *common, *results)
+
+    models = trained / 'one_unreadable'  # and without checksums, as the authors' are
+    shutil.copytree(str(trained / 'models'), str(models))
+    (models / (snapshots.PREFIX + '6.index')).write_bytes(b'no index')
+    common, results = flags(trained, models='one_unreadable', results='of_the_whole')
+    run_main(aher_k600_test, *common, *results)
+    said = capsys.readouterr().out
+    assert said.count('skipped: ') == 1 and 'step_6: no readable snapshot (' in said and 'best: step' in said
+
+
 def test_without_ground_truth_results_are_written(trained, capsys):
     common, results = flags(trained, results='unknown')
     run_main(aher_k600_test, *common, *results, '--steps', '2', '--ground_truth', 'nowhere.json',
@@ -211,7 +220,10 @@ def test_a_snapshot_of_a_plain_saver_restores(tmp_path):
         tf.train.Saver().save(session, path)
     with tf.Graph().as_default(), new_session() as session:
         variables = build()
-        snapshots.restore(session, path, variables)
+        part, graph = snapshots.part_of(variables), tf.get_default_graph()
+        operations = len(graph.get_operations())
+        snapshots.restore(session, path, part)
+        assert len(graph.get_operations()) == operations  # however many snapshots are tested
         for variable, value in zip(variables, session.run(variables)):
             np.testing.assert_array_equal(value, values[variable.op.name])
         ours = tf.train.Saver(variables).save(session, str(tmp_path / 'ours'))
@@ -259,10 +271,10 @@ def test_a_snapshot_of_another_width(trained, tmp_path):
         aher.pyramid(tf.zeros([1, 512, model.feature_width]), model)
         with pytest.raises(InputError, match=r'aher/g_conv1/weights has shape \[3, 64, 64\], expected \[3, 64, 32\]'):
             snapshots.restore(session, snapshots.path(str(trained / 'models'), 4),
-                              aher.group_variables(aher.BACKBONE))
+                              snapshots.part_of(aher.group_variables(aher.BACKBONE)))
         with pytest.raises(InputError, match='lacks variable'):
-            extra = tf.get_variable('extra', [1])
-            snapshots.restore(session, snapshots.path(str(trained / 'models'), 4), [extra])
+            extra = snapshots.part_of([tf.get_variable('extra', [1])])
+            snapshots.restore(session, snapshots.path(str(trained / 'models'), 4), extra)
 
 
 @pytest.mark.parametrize('content', ['', '[]', '{', '{"model": 3}', '[' * 10 ** 5, b'\xff'], ids=range(6))
@@ -285,14 +297,15 @@ def test_hostile_snapshots(tmp_path):
 
     def message(prefix):
         with tf.Graph().as_default(), new_session() as session:
+            expected = snapshots.part_of([tf.get_variable('a', [4]), tf.get_variable('b', [4])])
             with pytest.raises(InputError) as caught:
-                snapshots.restore(session, prefix, [tf.get_variable('a', [4]), tf.get_variable('b', [4])])
+                snapshots.restore(session, prefix, expected)
         return str(caught.value)
 
     ones = np.ones(4, np.float32)
     sound = saved('sound', a=ones, b=ones, extra=ones)
     with tf.Graph().as_default(), new_session() as session:
-        snapshots.restore(session, sound, [tf.get_variable('a', [4])])
+        snapshots.restore(session, sound, snapshots.part_of([tf.get_variable('a', [4])]))
     assert message(saved('lacks', a=ones)) == '%s: lacks variable b' % (tmp_path / 'lacks')
     assert 'variable b has shape [5], expected [4]' in message(saved('shape', a=ones, b=np.ones(5, np.float32)))
     assert 'variable b holds float64, expected float32' in message(saved('type', a=ones, b=np.ones(4)))
@@ -324,6 +337,21 @@ def test_a_skipped_video_has_no_results(trained, tmp_path, capsys):
     content = json.loads((trained / 'skipped' / (aher_k600_test.RESULTS_NAME % 4)).read_text())['results']
     assert content['c'] == [] and all(content[name] for name in 'abde')
     assert 'c,validation,' in (trained / 'skipped' / 'bad_data.csv').read_text()
+
+
+@pytest.mark.parametrize('resume, has_partial, goes_on', [
+    ('auto', True, True), ('auto', False, False), ('never', True, False)])
+def test_a_test_that_goes_on_keeps_the_list_of_bad_data(trained, tmp_path, capsys, monkeypatch, resume, has_partial,
+                                                        goes_on):
+    def build(_, goes_on):
+        raise InputError('goes on: %s' % goes_on)
+
+    monkeypatch.setattr(aher_k600_test, 'build', build)
+    if has_partial:
+        (tmp_path / (aher_k600_test.RESULTS_NAME % 4).replace('.json', '.partial.jsonl')).write_text('')
+    common, _ = flags(trained)
+    assert 'goes on: %s' % goes_on in error_of(capsys, aher_k600_test, *common, '--results_dir', str(tmp_path),
+                                               '--resume', resume)
 
 
 def test_features_of_another_width(world, capsys):

@@ -1,0 +1,63 @@
+"""Seconds of writing a snapshot (to the disk, with its checksums), and of verifying and restoring it.
+
+    python3 benchmarks/snapshot.py [--config demo] [--folder .]
+
+--folder is where the disk to be measured is. Training writes and verifies both parts, testing verifies the model.
+Writing takes place on an otherwise idle graph: a run waits as long.
+"""
+import argparse
+import tempfile
+import time
+
+import common
+import numpy as np
+from common import new_session, tf
+from training_step import random_batch
+
+import aher_k600_train
+import aher_model as aher
+import config as settings
+import snapshots
+
+
+def measure(config):
+    """({part: numbers}, {what: seconds}) of a snapshot of the training graph of `config`."""
+    seconds = {}
+
+    def timed(name, call):
+        start = time.perf_counter()
+        found = call()
+        seconds[name] = time.perf_counter() - start
+        return found
+
+    with tf.Graph().as_default():
+        step = aher_k600_train.training_step(random_batch(config)[0], config)
+        parts = snapshots.parts_of(aher.group_variables(*aher.GROUPS) + [step.counter])
+        with new_session() as session:
+            session.run(tf.global_variables_initializer())
+            prefix = timed('save', lambda: snapshots.save(session, parts, config, 0, {}))
+            timed('save again', lambda: snapshots.save(session, parts, config, 0, {}))
+            start = timed('verify', lambda: snapshots.start_of(config))
+            timed('restore', lambda: snapshots.resume(session, parts, start))
+            timed('verify the model', lambda: snapshots.check_settings(prefix, config))
+            timed('restore the model', lambda: snapshots.restore(session, prefix, parts.model))
+    return {name: sum(int(np.prod(variable.shape.as_list())) for variable in part.variables)
+            for name, part in parts._asdict().items()}, seconds
+
+
+def main():
+    """Measure as the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--config', choices=sorted(settings.PRESETS), default='k600', help='(default k600)')
+    parser.add_argument('--folder', help='to make a temporary folder in (default: the system\'s)')
+    arguments = parser.parse_args()
+    config = settings.PRESETS[arguments.config]
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        numbers, seconds = measure(settings.override(config, batch_size=1, model_dir=folder,
+                                                     target_classes=config.model.target_classes or 20))
+    common.report('snapshot', config=arguments.config, numbers=numbers, seconds=seconds,
+                  gigabytes=4 * sum(numbers.values()) / 1e9, peak_memory_GB=common.peak_memory() / 1e9)
+
+
+if __name__ == '__main__':
+    main()
