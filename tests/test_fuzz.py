@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from evaluation.get_detection_performance import evaluate_detections
 from evaluation.get_proposal_performance import evaluate_proposals
 
-settings.register_profile('steady', derandomize=True, deadline=5000, database=None, max_examples=100,
+settings.register_profile('steady', derandomize=True, deadline=60000, database=None, max_examples=100,
                           suppress_health_check=list(HealthCheck))
 settings.load_profile('steady')
 
