@@ -6,6 +6,7 @@ the model), kept for the newest two. Beside each lies a .json with the checksums
 settings too, the state's the progress: what the log's next line needs. All is written to a folder of its own and
 moved into place when it is on the disk, the .index files last: a snapshot that has one is whole.
 """
+import contextlib
 import json
 import os
 import re
@@ -179,6 +180,16 @@ def _remove_rests(folder):
 
 # Reading
 
+@contextlib.contextmanager
+def _damage():
+    """InputErrors within become Damaged."""
+    try:
+        yield
+    except InputError as error:
+        raise Damaged(str(error)) from None
+
+
+@_damage()
 def verify(prefix):
     """The .json of the files of `prefix`, a model's or a state's; None where there is none, as of the authors'.
 
@@ -186,24 +197,23 @@ def verify(prefix):
     """
     if not os.path.exists(prefix + '.json'):
         return None
-    try:
-        record = read_json(prefix + '.json')
-    except InputError as error:
-        raise Damaged(str(error)) from None
+    record = read_json(prefix + '.json')
     checksums_then = record.get('files', {}) if isinstance(record, dict) else None
     if not isinstance(checksums_then, dict):
-        raise Damaged('%s.json: unreadable: expected an object with checksums "files"; use another snapshot' % prefix)
+        raise InputError('%s.json: unreadable: expected an object with checksums "files"; use another snapshot'
+                         % prefix)
     for end, checksum in checksums_then.items():
         if not os.path.exists(prefix + end):
-            raise Damaged('%s%s: is missing; use another snapshot' % (prefix, end))
+            raise InputError('%s%s: is missing; use another snapshot' % (prefix, end))
         if sha256(prefix + end) != checksum:
-            raise Damaged('%s%s: damaged, not the file that was written (SHA-256); use another snapshot'
-                          % (prefix, end))
+            raise InputError('%s%s: damaged, not the file that was written (SHA-256); use another snapshot'
+                             % (prefix, end))
     return record
 
 
+@_damage()
 def checksums(prefix):
-    """{end of the name: SHA-256} of the files of a snapshot, without its .json."""
+    """{end of the name: SHA-256} of the files of a snapshot, without its .json; Damaged where one is unreadable."""
     return {end: sha256(prefix + end) for end in _ends(prefix) if end != '.json'}
 
 

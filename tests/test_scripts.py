@@ -140,6 +140,10 @@ def test_damaged_snapshots_are_named_and_the_others_tested(trained, capsys):
     assert said.count('skipped: ') == 1 and 'skipped: %s: damaged' % paths[0] in said
     assert (trained / 'of_the_whole' / (aher_k600_test.RESULTS_NAME % 4)).exists() and 'best: step 4' in said
     assert '%s: damaged' % paths[0] in error_of(capsys, aher_k600_test, *common, *results, '--steps', '2,4')
+    paths[0].unlink()
+    paths[0].mkdir()
+    run_main(aher_k600_test, *common, *results)
+    assert 'skipped: %s: found a folder' % paths[0] in capsys.readouterr().out
     paths[1].write_text('{')
     assert '%s: not valid JSON' % paths[1] in error_of(capsys, aher_k600_test, *common, *results)
 
