@@ -10,6 +10,7 @@ that ablation.csv has are not made again, and training that was interrupted goes
 """
 import argparse
 import collections
+import functools
 import os
 import shutil
 import threading
@@ -56,6 +57,7 @@ VARIANTS = (
         'full, 5 labels a video': {'labels_per_video': 5}}),
     Variant('transfer = identity', {'transfer': 'identity'}),
     Variant('no adversary', {'context': 'localized'}),
+    Variant('adversary at ten times the rate', {'adversary_rate': 10 * PRESETS['demo'].train.adversary_rate}),
     Variant('generator never trained', {'context': 'untrained'}),
     Variant('no context', {'context': 'none'}),
     Variant('source only', {'context': 'unused'}),
@@ -80,11 +82,15 @@ class Experiment(NamedTuple):
 DEFAULTS = demo.Settings()
 TITLES = tuple(variant.title for variant in VARIANTS)
 EXPERIMENTS = collections.OrderedDict([
-    ('table', Experiment('relatedness', (DEFAULTS.relatedness,), TITLES, SEEDS)),
+    ('table', Experiment('relatedness', (DEFAULTS.relatedness,), tuple(
+        title for title in TITLES if title != 'adversary at ten times the rate'), SEEDS)),
     ('relatedness', Experiment('relatedness', (0.0, 0.4, DEFAULTS.relatedness),
                                ('full', 'transfer = identity', 'source only'), SEEDS[:2])),
     ('source_classes', Experiment('source_classes', (5, 10, DEFAULTS.source_classes), ('full',), SEEDS[:2])),
-    ('moments', Experiment('moments_per_class', (5, 15, DEFAULTS.moments_per_class), ('full',), SEEDS[:2]))])
+    ('moments', Experiment('moments_per_class', (5, 15, DEFAULTS.moments_per_class), ('full',), SEEDS[:2])),
+    # where context tells most of the action, does it help to learn it?
+    ('context', Experiment('context_strength', (2.0,), ('full', 'no adversary', 'adversary at ten times the rate',
+                                                        'generator never trained'), SEEDS[:2]))])
 
 
 class World(NamedTuple):
@@ -184,10 +190,10 @@ class Found(NamedTuple):
     margin: float  # half of the 95 % confidence interval of the mean, by Student's t
 
 
-def found(values):
-    """Values [seeds] → Found; deviation and margin are 0 where there is one."""
-    count, deviation = len(values), np.std(values, ddof=1) if len(values) > 1 else 0.0
-    return Found(np.mean(values), deviation, stats.t.ppf(0.975, max(count - 1, 1)) * deviation / np.sqrt(count))
+def found(percents):
+    """Percents [seeds] → Found; deviation and margin are 0 where there is one."""
+    count, deviation = len(percents), np.std(percents, ddof=1) if len(percents) > 1 else 0.0
+    return Found(np.mean(percents), deviation, stats.t.ppf(0.975, max(count - 1, 1)) * deviation / np.sqrt(count))
 
 
 def by_seed(rows, variant, measure, knob='', value=''):
@@ -198,20 +204,32 @@ def by_seed(rows, variant, measure, knob='', value=''):
 
 def table(rows):
     """The text of ablation.md."""
-    titles = list(collections.OrderedDict.fromkeys(row['variant'] for row in rows if not row['knob']))
     order = [title for variant in VARIANTS for title in (variant.title,) + tuple(variant.tests)]
-    titles.sort(key=order.index)
-    lines = ['Percent, mean ± standard deviation over %d seeds.' % len(by_seed(rows, 'full', 'accuracy')), '',
-             '| | %s |' % ' | '.join(MEASURES), '|---' * (1 + len(MEASURES)) + '|']
-    for title in titles:
-        cells = [found(list(by_seed(rows, title, measure).values())) for measure in MEASURES]
-        lines.append('| %s | %s |' % (title, ' | '.join('%.1f ± %.1f' % cell[:2] for cell in cells)))
-    lines += ['', 'Full minus each, seed by seed: mean and 95 % confidence interval (Student\'s t).', '',
-              '| | %s |' % ' | '.join(MEASURES), '|---' * (1 + len(MEASURES)) + '|']
-    for title in titles[1:]:
-        cells = [found(differences(rows, title, measure)) for measure in MEASURES]
-        lines.append('| %s | %s |' % (title, ' | '.join('%+.1f ± %.1f' % (cell.mean, cell.margin) for cell in cells)))
-    return '\n'.join(lines) + '\n'
+    here = sorted({row['variant'] for row in rows if not row['knob']}, key=order.index)
+    elsewhere = sorted({(row['knob'], float(row['value']), order.index(row['variant']), row['value'])
+                        for row in rows if row['knob']})
+
+    def lines(caption, cell, places):
+        yield from ('', caption, '', '| | seeds | %s |' % ' | '.join(MEASURES), '|---' * (2 + len(MEASURES)) + '|')
+        for title, percents in places:
+            cells = [cell % found(percents(measure))._asdict() for measure in MEASURES]
+            yield '| %s | %d | %s |' % (title, len(percents(SHOWN)), ' | '.join(cells))
+
+    spread, interval = '%(mean).1f ± %(deviation).1f', '%(mean)+.1f ± %(margin).1f'
+    text = list(lines('Percent, mean ± standard deviation.', spread, [
+        (title, functools.partial(values, rows, title)) for title in here]))
+    text += lines('Full minus each, seed by seed: mean and 95 % confidence interval (Student\'s t).', interval, [
+        (title, functools.partial(differences, rows, title)) for title in here[1:]])
+    text += lines('Other worlds, mean ± standard deviation.', spread, [
+        ('%s %s: %s' % (knob, value, order[place]),
+         functools.partial(values, rows, order[place], knob=knob, value=value))
+        for knob, _, place, value in elsewhere])
+    return '\n'.join(text[1:]) + '\n'
+
+
+def values(rows, variant, measure, knob='', value=''):
+    """[seeds] percents of one row of the table."""
+    return list(by_seed(rows, variant, measure, knob, value).values())
 
 
 def differences(rows, variant, measure):
@@ -228,13 +246,13 @@ def draw_table(rows):
     for place, measure in enumerate(shown, start=1):
         axes = figure.add_subplot(1, len(shown), place)
         for height, title in enumerate(reversed(titles)):
-            values = list(by_seed(rows, title, measure).values())
-            mean, _, margin = found(values)
-            axes.plot(values, [height] * len(values), '.', color='#9db8d2')
+            percents = values(rows, title, measure)
+            mean, _, margin = found(percents)
+            axes.plot(percents, [height] * len(percents), '.', color='#9db8d2')
             axes.errorbar(mean, height, xerr=margin, fmt='o', color='#1f5a92', capsize=3)
         axes.set_yticks(range(len(titles)))
         axes.set_yticklabels(titles[::-1] if place == 1 else [])
-        axes.axvline(found(list(by_seed(rows, 'full', measure).values())).mean, color='grey', linewidth=0.5)
+        axes.axvline(found(values(rows, 'full', measure)).mean, color='grey', linewidth=0.5)
         axes.set_title('%s, %%' % measure)
         axes.grid(axis='x', alpha=0.3)
     figure.subplots_adjust(left=0.2, right=0.98, wspace=0.06)
@@ -242,18 +260,19 @@ def draw_table(rows):
 
 
 def draw_sweep(rows, names, shown):
-    """Figure: a panel for each measure in `shown` and experiment in `names`, a line a variant."""
+    """Figure: a panel for each measure in `shown` and experiment in `names`, a line a variant; mean and deviation."""
     panels = [(name, measure) for name in names for measure in shown]
     figure = new_figure((4.5 * len(panels), 4))
     for place, (name, measure) in enumerate(panels, start=1):
         experiment, axes = EXPERIMENTS[name], figure.add_subplot(1, len(panels), place)
+        seeds = {row['seed'] for row in rows if row['knob'] == experiment.knob}  # the table has more
+        same = [row for row in rows if row['seed'] in seeds]
         for variant in experiment.variants:
-            cells = [list(by_seed(rows, variant, measure, *_place(experiment.knob, value)).values())
-                     for value in experiment.values]
+            cells = [values(same, variant, measure, *_place(experiment.knob, value)) for value in experiment.values]
             points = [(value,) + tuple(found(cell)) for value, cell in zip(experiment.values, cells) if cell]
             if points:
-                values, means, deviations, _ = zip(*points)
-                axes.errorbar(values, means, yerr=deviations, fmt='o-', capsize=3, label=variant)
+                places, means, deviations, _ = zip(*points)
+                axes.errorbar(places, means, yerr=deviations, fmt='o-', capsize=3, label=variant)
         axes.set_xticks(experiment.values)
         axes.set_xlabel(experiment.knob)
         axes.set_ylabel('%s, %%' % measure)
