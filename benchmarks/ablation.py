@@ -239,9 +239,9 @@ def differences(rows, variant, measure):
 
 
 def draw_table(rows):
-    """Figure: a panel a measure; the seeds of each variant, and the mean with its confidence interval."""
+    """Figure: a panel a measure; the seeds of each variant but untrained, the mean with its confidence interval."""
     shown = ('accuracy', 'AR@100', SHOWN)
-    titles = [title for title in TITLES[:1] + (UNIFORM,) + TITLES[1:] if by_seed(rows, title, SHOWN)]
+    titles = [title for title in TITLES[:1] + (UNIFORM,) + TITLES[1:-1] if by_seed(rows, title, SHOWN)]
     figure = new_figure((14, 0.4 * len(titles) + 1.2))
     for place, measure in enumerate(shown, start=1):
         axes = figure.add_subplot(1, len(shown), place)
