@@ -220,7 +220,7 @@ def table(rows):
         (title, functools.partial(values, rows, title)) for title in here]))
     text += lines('Full minus each, seed by seed: mean and 95 % confidence interval (Student\'s t).', interval, [
         (title, functools.partial(differences, rows, title)) for title in here[1:]])
-    text += lines('Other worlds, mean ± standard deviation.', spread, [
+    text += elsewhere and lines('Other worlds, mean ± standard deviation.', spread, [
         ('%s %s: %s' % (knob, value, order[place]),
          functools.partial(values, rows, order[place], knob=knob, value=value))
         for knob, _, place, value in elsewhere])
@@ -321,7 +321,8 @@ def main(argv=None):
                         if run.variant.title in arguments.variants)
     with locked(os.path.join(arguments.work, '.lock')):
         left = missing(runs.values(), read(arguments.csv, COLUMNS))
-        make(left, Bench(arguments.work, arguments.steps, left).run, arguments.csv, arguments.processes)
+        if left:
+            make(left, Bench(arguments.work, arguments.steps, left).run, arguments.csv, arguments.processes)
         show(arguments.csv)
 
 
