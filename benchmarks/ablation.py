@@ -86,11 +86,14 @@ EXPERIMENTS = collections.OrderedDict([
         title for title in TITLES if title != 'adversary at ten times the rate'), SEEDS)),
     ('relatedness', Experiment('relatedness', (0.0, 0.4, DEFAULTS.relatedness),
                                ('full', 'transfer = identity', 'source only'), SEEDS[:2])),
-    ('source_classes', Experiment('source_classes', (5, 10, DEFAULTS.source_classes), ('full',), SEEDS[:2])),
+    # does transfer want more classes to be learnt from?
+    ('source_classes', Experiment('source_classes', (5, 10, DEFAULTS.source_classes, 40),
+                                  ('full', 'transfer = identity'), SEEDS[:2])),
     ('moments', Experiment('moments_per_class', (5, 15, DEFAULTS.moments_per_class), ('full',), SEEDS[:2])),
-    # where context tells most of the action, does it help to learn it?
-    ('context', Experiment('context_strength', (2.0,), ('full', 'no adversary', 'adversary at ten times the rate',
-                                                        'generator never trained'), SEEDS[:2]))])
+    # where context tells most of the action, does it help to learn it, or to learn how it goes with the action?
+    ('context', Experiment('context_strength', (2.0,), (
+        'full', 'transfer = identity', 'no adversary', 'adversary at ten times the rate', 'generator never trained',
+        'no context'), SEEDS[:2]))])
 
 
 class World(NamedTuple):
