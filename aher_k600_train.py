@@ -35,6 +35,7 @@ FLAGS = {
     'adversary_rate': 'Adam\'s rate, updates 5 and 6',
     'context': 'around moments: adversarial; localized: no updates 5 and 6; untrained: generator as initialised;\n'
                'none: moments stretched over the whole sequence; unused: no updates 4 to 7, source only',
+    'moment_ratios': 'least and greatest share of a moment in its sequence, in 1/20',
     'init_checkpoint': 'snapshot to start from: backbone, heads and transfer',
     'seed': 'of initial weights and of the order of samples',
     'max_to_keep': 'newest snapshots that are kept; 0: all',

@@ -211,6 +211,9 @@ def check(config):
     for part, name in ((config.test, 'nms_tiou'), (config.data, 'max_bad_share')):
         if not 0 <= getattr(part, name) <= 1:
             raise InputError('--%s %s: expected 0 to 1' % (name, getattr(part, name)))
+    low, high = config.data.moment_ratios
+    if not 0 < low <= high < 20:
+        raise InputError('--moment_ratios %d,%d: expected 1 to 19, the lower one first' % (low, high))
     for name in ('source_classes', 'target_classes'):
         if getattr(config.model, name):  # None and 0: counted
             positive(config.model, name)
@@ -288,8 +291,8 @@ def add_flags(parser, flags):
                         help='preset that the settings start from (default k600)')
     for name, text in list(flags.items()) + list(COMMON_FLAGS.items()):
         values = [_value(PRESETS[preset], name) for preset in ('k600', 'demo', 'split')]
-        default = ' | '.join('%s' % (value,) for value in sorted(set(values), key=values.index))
-        convert = _switch if isinstance(values[0], bool) else type(values[0])
+        default = ' | '.join(_shown(value) for value in sorted(set(values), key=values.index))
+        convert = {bool: _switch, tuple: _pair}.get(type(values[0]), type(values[0]))
         parser.add_argument('--' + name, type=convert, metavar=convert.__name__.strip('_').upper(),
                             help='%s (default %s)' % (text, default or 'none'))
 
@@ -306,7 +309,24 @@ def _value(config, name):
     return next(getattr(part, name) for part in parts if hasattr(part, name))
 
 
+def _shown(value):
+    """A setting as its flag takes it; None of a number of classes: 0, counted."""
+    if isinstance(value, tuple):
+        return ','.join(map(str, value))
+    if isinstance(value, bool):
+        return 'on' if value else 'off'
+    return '0' if value is None else str(value)
+
+
 def _switch(text):
     if text not in ('on', 'off'):
         raise argparse.ArgumentTypeError('%r: expected on or off' % text)
     return text == 'on'
+
+
+def _pair(text):
+    try:
+        low, high = map(int, text.split(','))
+    except ValueError:
+        raise argparse.ArgumentTypeError('%r: expected two whole numbers, such as 14,19' % text) from None
+    return low, high

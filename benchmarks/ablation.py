@@ -61,6 +61,9 @@ VARIANTS = (
     Variant('generator never trained', {'context': 'untrained'}),
     Variant('no context', {'context': 'none'}),
     Variant('source only', {'context': 'unused'}),
+    Variant('published rate (1e-4)', {'learning_rate': PRESETS['k600'].train.learning_rate}),
+    Variant('published moment ratios (14…19)', {
+        'moment_ratios': ','.join(map(str, PRESETS['k600'].data.moment_ratios))}),
     Variant('published faults F1, F2, F3', {'mode': 'authors'}),
     Variant('fault F1 alone', {'mode': 'F1'}),
     Variant('fault F2 alone', {'mode': 'F2'}),

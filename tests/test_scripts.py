@@ -64,7 +64,17 @@ def test_help_names_every_default():
     done = python('aher_k600_train.py', '--help')
     for name in list(aher_k600_train.FLAGS) + list(settings.COMMON_FLAGS):
         assert '--' + name in done.stdout
-    assert '(default 15000 | 600)' in done.stdout
+    for shown in ('15000 | 600', '14,19 | 3,19', '200 | 20 | 0', 'off'):
+        assert '(default %s)' % shown in done.stdout
+
+
+@pytest.mark.parametrize('ratios, message', [
+    ('3', 'two whole numbers, such as 14,19'), ('a,b', 'two whole numbers'), ('19,3', '--moment_ratios 19,3'),
+    ('0,4', 'expected 1 to 19'), ('3,20', 'expected 1 to 19')])
+def test_moment_ratios_that_cannot_be(ratios, message, capsys):
+    with pytest.raises((SystemExit, InputError)) as failure:
+        aher_k600_train.main(['--config', 'demo', '--moment_ratios', ratios])
+    assert message in capsys.readouterr().err + str(failure.value)
 
 
 def test_training_leaves_snapshots_settings_and_logs(trained):
