@@ -16,7 +16,9 @@ from tqdm import tqdm
 
 from errors import InputError, one_line
 from features import FORMS, FeatureStore, interpolate
-from files import written_whole
+from files import locked, writing, written_whole
+
+MADE_OF = 'made_of'  # attribute of a dataset: Source.changed of what it was made of, and the rows asked for or 0
 
 
 class Rescaling(NamedTuple):
@@ -89,7 +91,8 @@ def convert_to_npy(conversion, workers):
     A video whose .npy is there, of the right type and no older than what it is made of, is left as it is.
     """
     videos = videos_of(conversion)
-    os.makedirs(conversion.out, exist_ok=True)
+    with writing(conversion.out):
+        os.makedirs(conversion.out, exist_ok=True)
     there = [video for video in videos if _is_there(conversion, video, videos[video].changed)]
     todo = [video for video in videos if video not in set(there)]
     counted = _count(_map(_write_npy, conversion, todo, workers, len(there)), videos)
@@ -100,30 +103,38 @@ def convert_to_npy(conversion, workers):
 def convert_to_hdf5(conversion, workers):
     """Convert every video of conversion.source to a dataset of conversion.out, one HDF5 file; return Converted.
 
-    The file is called OUT.partial until it is complete, and an interrupted run goes on with it.
+    The file is called OUT.partial until it is complete, and an interrupted run goes on with it: with the videos
+    that are there in the form asked for, made of what is there now. Raises InputError where another run writes it.
     """
     videos = videos_of(conversion)
-    partial = conversion.out + '.partial'
-    os.makedirs(os.path.dirname(partial) or '.', exist_ok=True)
-    with _appendable(partial) as file:
-        there = [video for video in videos if video in file and file[video].dtype == conversion.dtype]
-        todo = [video for video in videos if video not in set(there)]
+    folder, name = os.path.split(conversion.out)
+    partial, rows = conversion.out + '.partial', conversion.rescaling.rows if conversion.rescaling else 0
 
-        def written():
-            for video, values, failure in _map(_read, conversion, todo, workers, len(there)):
-                if failure is None:
-                    if video in file:
-                        del file[video]
-                    file[video] = values
-                    file.flush()  # so that a run after an interruption finds it
-                    if not np.array_equal(file[video][()], values):
-                        failure = '%s: dataset %s: reads back otherwise; see to the disk' % (partial, video)
-                yield video, 0 if values is None else values.nbytes, failure
+    def is_there(file, video):
+        return (video in file and file[video].dtype == conversion.dtype
+                and np.array_equal(file[video].attrs.get(MADE_OF), (videos[video].changed, rows)))
 
-        counted = _count(written(), videos)
-        size = sum(file[video].id.get_storage_size() for video in there)
-    if not counted.failures:
-        os.replace(partial, conversion.out)
+    with locked(os.path.join(folder, '.%s.lock' % name)):
+        with _appendable(partial) as file:
+            there = [video for video in videos if is_there(file, video)]
+            todo = [video for video in videos if video not in set(there)]
+
+            def written():
+                for video, values, failure in _map(_read, conversion, todo, workers, len(there)):
+                    if failure is None:
+                        if video in file:
+                            del file[video]
+                        file[video] = values
+                        file[video].attrs[MADE_OF] = videos[video].changed, rows
+                        file.flush()  # so that a run after an interruption finds it
+                        if not np.array_equal(file[video][()], values):
+                            failure = '%s: dataset %s: reads back otherwise; see to the disk' % (partial, video)
+                    yield video, 0 if values is None else values.nbytes, failure
+
+            counted = _count(written(), videos)
+            size = sum(file[video].id.get_storage_size() for video in there)
+        if not counted.failures:
+            os.replace(partial, conversion.out)
     return counted._replace(already_there=len(there), bytes_after=counted.bytes_after + size)
 
 

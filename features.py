@@ -70,15 +70,16 @@ class FeatureStore:
     pickle is loaded; an id names nothing outside the folder or the file.
     """
 
-    def __init__(self, path, width, forms=FORMS):
+    def __init__(self, path, width, forms=None):
         """`path` of the folder or the file; `width` columns expected.
 
-        An HDF5 file of the path's name and .h5 or .hdf5 is preferred to the folder; in a folder, the first of
-        `forms` that is there.
+        An HDF5 file of the path's name and .h5 or .hdf5 is preferred to the folder, and in a folder the first of
+        FORMS that is there. With `forms` of files, it is this very path, and of a folder those alone.
         """
-        self.path = next((path + end for end in ('.h5', '.hdf5') if os.path.exists(path + end)), path)
+        beside = [path + end for end in ('.h5', '.hdf5') if os.path.exists(path + end)] if forms is None else []
+        self.path = beside[0] if beside else path
         self.width = width
-        self._forms = forms
+        self._forms = forms or FORMS
         self._file = None
         self._lock = threading.Lock()  # of opening the file; h5py itself lets one thread read at a time
 

@@ -217,6 +217,9 @@ def _download(url):
 
 def features_command(args):
     """Features below the data root, or in the folders named, -> the fast form; a summary of each."""
+    for name, least in (('feature_width', 1), ('rows', 1), ('workers', 0)):
+        if getattr(args, name) is not None and getattr(args, name) < least:
+            raise InputError('--%s %d: expected %d at least' % (name, getattr(args, name), least))
     data = DataConfig(data_root=args.data_root)
     paths = args.path or [path for path in map(data.path, FEATURES) if os.path.exists(path)]
     if not paths:

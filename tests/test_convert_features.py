@@ -1,4 +1,5 @@
 """prepare_data.py features: every form into the fast ones, resumed, verified, and what the loader makes of them."""
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from data_sets import ROOT
 import prepare_data
 from errors import InputError, exit_status
 from features import FeatureStore, interpolate
+from files import locked
 
 WIDTH = 6
 
@@ -93,16 +95,49 @@ def test_what_is_done_is_not_done_again(features, capsys):
 
 def test_an_interrupted_hdf5_file_is_gone_on_with(features, capsys):
     found, folder = features
-    with h5py.File(folder + '.h5.partial', 'w') as file:
-        file['a'] = found['a']
-    assert convert(folder, '--form', 'hdf5') == 0
-    assert '2 videos converted and verified, 1 there already' in capsys.readouterr().out
+
+    def again(there, *flags):
+        if os.path.exists(folder + '.h5'):
+            os.rename(folder + '.h5', folder + '.h5.partial')
+        assert convert(folder, '--form', 'hdf5', '--out', folder + '.h5', *flags) == 0
+        assert '%d videos converted and verified, %d there already' % (
+            len(found) - there, there) in capsys.readouterr().out
+
+    again(0)
+    os.rename(folder + '.h5', folder + '.h5.partial')
+    with h5py.File(folder + '.h5.partial', 'a') as file:
+        del file['a']
+    again(2)
+    later = time.time() + 10
+    os.utime(os.path.join(folder, 'ü.csv'), (later, later))  # extracted again since
+    again(2)
+    annotation = os.path.join(folder, 'durations.json')
+    with open(annotation, 'w') as text:
+        json.dump({video: {'duration_second': 2, 'duration_frame': 60} for video in found}, text)
+    again(0, '--rows', '3', '--annotation', annotation)
+    again(0)
+    again(3)
     os.rename(folder + '.h5', folder + '.h5.partial')
     with open(folder + '.h5.partial', 'r+b') as file:
         file.truncate(700)
     assert convert(folder, '--form', 'hdf5') == 0
     assert '3 videos converted and verified, 0 there already' in capsys.readouterr().out
     np.testing.assert_array_equal(FeatureStore(folder, WIDTH).read('ü'), found['ü'])
+
+
+def test_a_second_conversion_into_one_file_is_refused(features, capsys):
+    _, folder = features
+    with locked(os.path.join(os.path.dirname(folder), '.clips.h5.lock')):
+        assert convert(folder, '--form', 'hdf5') == 2
+    assert '.clips.h5.lock: held by process' in capsys.readouterr().err
+
+
+def test_a_folder_is_converted_not_what_was_made_of_it(features):
+    found, folder = features
+    with h5py.File(folder + '.h5', 'w') as file:
+        file['a'] = found['a'] + 1
+    assert convert(folder) == 0
+    np.testing.assert_array_equal(np.load(os.path.join(folder, 'a.npy')), found['a'])
 
 
 @pytest.mark.parametrize('form', ['npy', 'hdf5'])
@@ -143,10 +178,15 @@ def test_rescaling(features, tmp_path):
     (('{folder}x',), 'clipsx: found no such folder or HDF5 file'),
     (('{folder}/..',), 'found no features to convert (looked for .npz, .csv)'),
     (('{folder}/a.csv',), 'a.csv: not an HDF5 file of features'),
+    (('{folder}/v.h5',), 'v.h5: cannot be written: File exists'),
+    (('{folder}', '--workers', '-1'), '--workers -1: expected 0 at least'),
+    (('{folder}', '--rows', '0'), '--rows 0: expected 1 at least'),
     (('--data_root', '{folder}'), 'found none of ActivityNet/csv_mean_512_p3d_clip_2018'),
     (('{folder}', '--rows', '8', '--annotation', '{folder}/none', '--out', 'x'), 'none: No such file')])
 def test_what_cannot_be_converted_is_said_in_one_line(features, flags, said, capsys):
-    _, folder = features
+    found, folder = features
+    with h5py.File(os.path.join(folder, 'v.h5'), 'w') as file:
+        file['a'] = found['a']
     assert convert(*[flag.format(folder=folder) for flag in flags]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count('\n') == 1
