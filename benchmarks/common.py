@@ -13,10 +13,24 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # run as a script, from any folder
 
+import config as settings  # noqa: E402
 from tensorflow_setup import session as new_session  # noqa: E402
 from tensorflow_setup import tf  # noqa: E402
 
+CLASSES = 20  # where nothing else is said
 GROUND_TRUTH = dict(videos=6461, segments=9638, classes=600)  # of the Kinetics-600 annotation
+
+
+def config_flag(parser):
+    """Add --config, the preset that is measured."""
+    parser.add_argument('--config', choices=sorted(settings.PRESETS), default='k600', help='(default %(default)s)')
+
+
+def preset(name, **values):
+    """The settings of a preset, with `values`; a number of classes that it leaves to be counted is CLASSES."""
+    config = settings.override(settings.PRESETS[name], **values)
+    return settings.override(config, source_classes=config.model.source_classes or CLASSES,
+                             target_classes=config.model.target_classes or CLASSES)
 
 
 def seconds_of(call, repeats=5, warm_up=1):

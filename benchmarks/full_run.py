@@ -1,6 +1,6 @@
 """What full ActivityNet → Kinetics-600 costs: disk in each form, reading, and 15,000 steps, as Markdown tables.
 
-    python3 benchmarks/full_run.py --step_seconds 34.8
+    python3 benchmarks/full_run.py --step_seconds 35.7
 
 Computed from counts, FLOP and memory traffic, not measured; --step_seconds is training_step.py's figure here.
 """

@@ -15,7 +15,6 @@ from common import new_session, tf
 from random_data import write_data
 
 import aher_k600_train
-import config as settings
 from data_loader import training_stream
 
 
@@ -47,13 +46,12 @@ def _waited(trace):
 def main():
     """Measure as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--config', choices=sorted(settings.PRESETS), default='k600', help='(default k600)')
+    common.config_flag(parser)
     parser.add_argument('--steps', type=int, default=5, help='(default %(default)s)')
     parser.add_argument('--videos', type=int, default=64, help='of each data set (default %(default)s)')
     arguments = parser.parse_args()
-    config = settings.PRESETS[arguments.config]
     with tempfile.TemporaryDirectory() as folder:
-        config = settings.override(config, data_root=folder, target_classes=config.model.target_classes or 20)
+        config = common.preset(arguments.config, data_root=folder)
         write_data(config, arguments.videos)
         found, alone = measure(config, arguments.steps)
     without, _ = training_step.measure(config, arguments.steps)

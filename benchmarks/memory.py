@@ -15,13 +15,12 @@ from random_data import write_data
 
 import aher_k600_test
 import aher_k600_train
-import config as settings
 
 
 def main():
     """Measure as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--config', choices=sorted(settings.PRESETS), default='k600', help='(default k600)')
+    common.config_flag(parser)
     parser.add_argument('--videos', default='64,256', help='(default %(default)s)')
     parser.add_argument('--work', nargs=2, metavar=('FOLDER', 'COUNT'), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -47,11 +46,9 @@ def main():
 
 def configure(preset, folder, videos, **others):
     """The preset's settings, on data and models below `folder`."""
-    config = settings.PRESETS[preset]
-    return settings.override(
-        config, data_root=os.path.join(folder, 'data%d' % videos), model_dir=os.path.join(folder, 'models'),
-        results_dir=os.path.join(folder, 'results%d' % videos),
-        target_classes=config.model.target_classes or 20, **others)
+    return common.preset(
+        preset, data_root=os.path.join(folder, 'data%d' % videos), model_dir=os.path.join(folder, 'models'),
+        results_dir=os.path.join(folder, 'results%d' % videos), **others)
 
 
 if __name__ == '__main__':

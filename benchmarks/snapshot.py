@@ -16,7 +16,6 @@ from training_step import random_batch
 
 import aher_k600_train
 import aher_model as aher
-import config as settings
 import snapshots
 
 
@@ -48,13 +47,11 @@ def measure(config):
 def main():
     """Measure as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--config', choices=sorted(settings.PRESETS), default='k600', help='(default k600)')
+    common.config_flag(parser)
     parser.add_argument('--folder', help='to make a temporary folder in (default: the system\'s)')
     arguments = parser.parse_args()
-    config = settings.PRESETS[arguments.config]
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        numbers, seconds = measure(settings.override(config, batch_size=1, model_dir=folder,
-                                                     target_classes=config.model.target_classes or 20))
+        numbers, seconds = measure(common.preset(arguments.config, batch_size=1, model_dir=folder))
     common.report('snapshot', config=arguments.config, numbers=numbers, seconds=seconds,
                   gigabytes=4 * sum(numbers.values()) / 1e9, peak_memory_GB=common.peak_memory() / 1e9)
 

@@ -15,7 +15,7 @@ from experiments import CORES, MEASURES, call, make, measures, read
 from aher_k600_test import RESULTS_NAME
 from config import PRESETS
 from errors import leave
-from files import locked, written_whole
+from files import locked, write_text
 
 KEYS = ('videos', 'share', 'seed', 'steps')
 
@@ -78,8 +78,7 @@ def main():
         done = {key_of(row) for row in read(path, KEYS + MEASURES)}
         make([key for key in wanted if key not in done], lambda key: run(*key, out=out), path, arguments.processes)
         table = format_table([row for row in read(path, KEYS + MEASURES) if key_of(row) in wanted])
-        with written_whole(os.path.join(out, 'splits.md')) as partial, open(partial, 'w', encoding='utf-8') as text:
-            text.write(table)
+        write_text(os.path.join(out, 'splits.md'), table)
         print(table, end='')
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from common import new_session, tf
 
 import aher_model as aher
-import config as settings
 from aher_k600_test import keep
 
 
@@ -35,12 +34,10 @@ def measure(config, repeats=5):
 def main():
     """Measure as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--config', choices=sorted(settings.PRESETS), default='k600', help='(default k600)')
+    common.config_flag(parser)
     parser.add_argument('--test_batch_size', type=int, default=16, help='videos (default %(default)s)')
     arguments = parser.parse_args()
-    config = settings.override(settings.PRESETS[arguments.config], test_batch_size=arguments.test_batch_size)
-    if config.model.target_classes is None:
-        config = settings.override(config, target_classes=20)
+    config = common.preset(arguments.config, test_batch_size=arguments.test_batch_size)
     rates = common.arithmetic_rates()
     whole, once, network = measure(config)
     size, counted = arguments.test_batch_size, flop.test(config.model)

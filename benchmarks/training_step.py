@@ -74,17 +74,15 @@ def _by_update(trace, step):
 def main():
     """Measure as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--config', choices=sorted(settings.PRESETS), default='k600', help='(default k600)')
+    common.config_flag(parser)
     parser.add_argument('--batch_size', type=int, default=16, help='(default %(default)s)')
     parser.add_argument('--divide_widths', type=int, default=1, help='of every layer (default %(default)s)')
     parser.add_argument('--rows', type=int, default=512, help='of an untrimmed video (default %(default)s)')
     parser.add_argument('--repeats', type=int, default=3, help='steps measured (default %(default)s)')
     arguments = parser.parse_args()
-    config = settings.override(settings.PRESETS[arguments.config], batch_size=arguments.batch_size,
-                               untrimmed_steps=arguments.rows, moment_steps=arguments.rows // 2)
+    config = common.preset(arguments.config, batch_size=arguments.batch_size, untrimmed_steps=arguments.rows,
+                           moment_steps=arguments.rows // 2)
     config = config._replace(model=settings.divide_widths(config.model, arguments.divide_widths))
-    if config.model.target_classes is None:
-        config = settings.override(config, target_classes=20)
     before = common.arithmetic_rates()
     seconds, by_update = measure(config, arguments.repeats)
     after = common.arithmetic_rates()
