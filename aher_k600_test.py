@@ -311,8 +311,10 @@ def run(config, steps, skips_damaged=False):
     if truth is None:
         print('no ground truth at %s: results are written, not evaluated' % path)
     class_names = read_class_names(config.data.path('target_categories'))
-    partials = [_partial_path(os.path.join(config.results_dir, RESULTS_NAME % step)) for step in steps]
-    tester, rows = build(config, config.resume == 'auto' and any(map(os.path.exists, partials))), []
+    paths = [os.path.join(config.results_dir, RESULTS_NAME % step) for step in steps]
+    earlier = any(os.path.exists(beside(path)) for path in paths for beside in (_partial_path, _origin_path))
+    tester, rows = build(config, config.resume == 'auto' and earlier), []
+    print(tester.stream.summary, flush=True)
     with new_session(config.threads) as session:
         for step in checksums:
             with damage_named():

@@ -19,7 +19,7 @@ import snapshots
 from aher_model import BACKBONE, DISCRIMINATOR, GENERATOR, HEADS, SOURCE_CLASSIFIER, TARGET_CLASSIFIER, TRANSFER
 from data_loader import TRAINING_PATHS, check_paths, reported, resolve_classes, training_stream, videos_of
 from errors import InputError, Stopped, leave
-from files import append, locked, written_whole
+from files import append, locked, write_text
 from stopping import Stop
 from tensorflow_setup import session as new_session
 from tensorflow_setup import tf
@@ -303,7 +303,9 @@ def _loop(session, trainer, config, start, board):
                 found = session.run(fetches)
             fault = guard.fault(session, found['checked'])
             if fault:
-                fault = 'step %d  %s; videos %s' % (number, fault, json.dumps(_videos(stream, config, number)))
+                fault = 'step %d  %s; videos %s%s' % (
+                    number, fault, json.dumps(_videos(stream, config, number)),
+                    ', or those in place of what bad_data.csv lists' if config.data.bad_data == 'skip' else '')
                 window = window.skip()
                 if train.on_nan == 'stop' or window.skips == train.max_skips:
                     raise InputError('%s; the last snapshot stays; look at these videos\' features, lower '
@@ -417,8 +419,7 @@ def _cut_log(config, step):
                 match = re.match(r'step (\d+) .*\n$', line)
                 if match and int(match.group(1)) <= step:
                     kept.append(line)
-    with written_whole(path) as partial, open(partial, 'w', encoding='utf-8') as text:
-        text.writelines(kept)
+    write_text(path, ''.join(kept))
 
 
 def log_line(step, means):

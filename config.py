@@ -231,7 +231,7 @@ def to_dict(config):
 
 # How long and where a run trains, what it writes, what it does when disturbed: not what it computes.
 NOT_OF_TRAINING = ('max_steps', 'snapshot_step', 'log_step', 'max_to_keep', 'on_nan', 'max_skips', 'accept_changes',
-                   'workers')
+                   'workers', 'bad_data', 'max_bad_share')
 
 
 def differences(saved, config, parts):

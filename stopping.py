@@ -10,6 +10,7 @@ import time
 from errors import SIGNALS, signal_status
 
 PATIENCE = 10  # seconds that a round may take after the first signal, or thrice the longest so far where that is more
+FIRST = 120    # the same of the first round: it takes longer than others, and nothing is known of those
 LOOK = 0.5     # seconds between two looks at the round under way
 
 
@@ -68,7 +69,8 @@ class Stop:
                 line = self._watch()
                 if line:
                     self._say(line)
-                began, patience = self._began, max(PATIENCE, 3 * self._longest)
+                began = self._began
+                patience = max(PATIENCE, 3 * self._longest) if self._longest else FIRST
                 if self.asked and began is not None and time.time() - max(began, heard) > patience:
                     self._leave('the %s did not end in %.0f s; does a read hang?' % (self._name, patience))
                 continue

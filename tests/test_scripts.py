@@ -13,6 +13,7 @@ import aher_k600_test
 import aher_k600_train
 import aher_model as aher
 import config as settings
+import files
 import snapshots
 from errors import InputError, exit_status
 from tensorflow_setup import session as new_session
@@ -96,10 +97,18 @@ def test_tensorboard_scalars(trained):
     assert {(step, 'untrimmed/proposal') for step in (1, 2, 3, 4)} <= found
 
 
+def test_one_test_at_a_time_writes_to_a_folder(trained, tmp_path, capsys):
+    common, _ = flags(trained)
+    with files.locked(str(tmp_path / aher_k600_test.LOCK_NAME)):
+        assert '.test.lock: held by process' in error_of(capsys, aher_k600_test, *common,
+                                                         '--results_dir', str(tmp_path))
+
+
 def test_testing_and_evaluating(trained):
     common, results = flags(trained)
     done = python('aher_k600_test.py', *common, *results)
     assert done.returncode == 0, done.stderr
+    assert '5 target validation videos' in done.stdout
     header, first, second, best = done.stdout.splitlines()[-4:]
     assert header.split()[:4] == ['step', 'accuracy', 'AUC', 'AR@100'] and best.startswith('best: step')
     assert [first.split()[0], second.split()[0]] == ['2', '4']
@@ -353,16 +362,16 @@ def test_a_skipped_video_has_no_results(trained, tmp_path, capsys):
     assert 'c,validation,' in (trained / 'skipped' / 'bad_data.csv').read_text()
 
 
-@pytest.mark.parametrize('resume, has_partial, goes_on', [
-    ('auto', True, True), ('auto', False, False), ('never', True, False)])
-def test_a_test_that_goes_on_keeps_the_list_of_bad_data(trained, tmp_path, capsys, monkeypatch, resume, has_partial,
+@pytest.mark.parametrize('resume, left, goes_on', [
+    ('auto', '.partial.jsonl', True), ('auto', '.origin.json', True), ('auto', '.json', False),
+    ('never', '.partial.jsonl', False)])
+def test_a_test_that_goes_on_keeps_the_list_of_bad_data(trained, tmp_path, capsys, monkeypatch, resume, left,
                                                         goes_on):
     def build(_, goes_on):
         raise InputError('goes on: %s' % goes_on)
 
     monkeypatch.setattr(aher_k600_test, 'build', build)
-    if has_partial:
-        (tmp_path / (aher_k600_test.RESULTS_NAME % 4).replace('.json', '.partial.jsonl')).write_text('')
+    (tmp_path / (aher_k600_test.RESULTS_NAME % 4).replace('.json', left)).write_text('')
     common, _ = flags(trained)
     assert 'goes on: %s' % goes_on in error_of(capsys, aher_k600_test, *common, '--results_dir', str(tmp_path),
                                                '--resume', resume)
