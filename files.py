@@ -95,6 +95,12 @@ def written_whole(path):
             os.remove(partial)
 
 
+def write_text(path, text):
+    """Write `text` to the UTF-8 file `path`, whole or not at all; raises InputError as written_whole does."""
+    with written_whole(path) as partial, open(partial, 'w', encoding='utf-8', newline='\n') as file:
+        file.write(text)
+
+
 def append(path, text):
     """Add `text` to the file; raises InputError where that fails."""
     with writing(path), open(path, 'a', encoding='utf-8') as file:

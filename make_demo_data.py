@@ -43,7 +43,6 @@ video, T = 512 rows of an untrimmed video.
 import argparse
 import collections
 import csv
-import hashlib
 import io
 import json
 import os
@@ -59,8 +58,8 @@ from tqdm import tqdm
 from config import PRESETS, DataConfig
 from errors import InputError, exit_status
 from features import interpolate
-from prepare_data import without_duplicates
-from tables import read_annotation, read_class_names
+from files import sha256, write_text
+from tables import read_annotation, read_class_names, without_duplicates
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ANNOTATION = os.path.join(HERE, 'k600_val_annotation.txt')
@@ -315,7 +314,7 @@ def clip_features(world, settings, actions, times, rng):
     """Features [n, C], float64, of a video with these actions; `times` [n]: the clips' centres, seconds."""
     presence, performed = perform(world, settings, actions, times, rng)
     aside = (1 - presence) * (context(world, settings, actions, times)
-                              + fragments(world, settings, actions, times, rng))
+                              + fragments(world, settings, times, rng))
     background = scene(world, settings, times, rng) * (1 - OCCLUSION * presence) + aside
     vigour = 1 + 0.3 * smooth_noise(times, 1, VIGOUR_SECONDS, rng)
     wander = latent_noise(settings, settings.wander, times, WANDER_SECONDS, rng)
@@ -371,7 +370,7 @@ def context(world, settings, actions, times):
     return around
 
 
-def fragments(world, settings, actions, times, rng):
+def fragments(world, settings, times, rng):
     """Pieces of other actions, anywhere (they show in the background only) → [n, D].
 
     A third each: one attribute at full strength, 2 to 8 s; a weak action, 3 to 15 s; a short one, to 1.5 s.
@@ -587,13 +586,6 @@ def supervised(folder):
         if field.startswith('source_')}))
 
 
-def write_text(path, text):
-    """Write `text` to `path`, and the folders above it."""
-    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    with open(path, 'w', encoding='utf-8', newline='\n') as file:
-        file.write(text)
-
-
 def write_features(path, features):
     """Features [n, C] as float32 with DECIMALS decimals; CSV with a header row."""
     rounded = np.rint(features * 10 ** DECIMALS) / 10 ** DECIMALS
@@ -690,10 +682,8 @@ def write_all_features(settings, data_set, folder, seed):
 def manifest_of(settings, annotation, folder, seed):
     """All that the files follow from; the same manifest: the same files."""
     names = target_names(annotation, class_count(rows_by_video(annotation)))
-    with open(annotation, 'rb') as rows, open(os.path.abspath(__file__), 'rb') as script:
-        return {'settings': dict(settings._asdict()), 'seed': seed, 'format': folder.format,
-                'annotation_sha256': hashlib.sha256(rows.read()).hexdigest(), 'target_names': names,
-                'script_sha256': hashlib.sha256(script.read()).hexdigest()}
+    return {'settings': dict(settings._asdict()), 'seed': seed, 'format': folder.format, 'target_names': names,
+            'annotation_sha256': sha256(annotation), 'script_sha256': sha256(os.path.abspath(__file__))}
 
 
 def read_manifest(out):

@@ -28,12 +28,11 @@ import split_data
 from config import DataConfig, ModelConfig
 from convert_features import Conversion, Rescaling, convert_to_hdf5, convert_to_npy
 from errors import InputError, exit_status
-from files import sha256, written_whole
-from tables import read_annotation, read_class_names, read_durations
+from files import sha256, write_text, written_whole
+from tables import read_annotation, read_class_names, read_durations, without_duplicates
 
 ANNOTATION = 'k600_val_annotation.txt'
-CATEGORIES = 'k600_category.txt'
-GROUND_TRUTH = 'k600_val_action.json'
+CATEGORIES, GROUND_TRUTH = DataConfig().target_categories, DataConfig().ground_truth
 
 PUBLISHED_AT = 'https://raw.githubusercontent.com/FuchenUSTC/AherNet/master'
 PUBLISHED = {  # file: sha256
@@ -61,11 +60,6 @@ class Summary(NamedTuple):
 
 # Annotation
 
-def without_duplicates(segments):
-    """`segments` without those that repeat an earlier one in all four columns."""
-    return list(collections.OrderedDict.fromkeys(segments))
-
-
 def ground_truth(segments, class_names):
     """Ground truth in ActivityNet's form; videos, and the segments of each, in the order of `segments`."""
     database = {}
@@ -78,8 +72,7 @@ def ground_truth(segments, class_names):
 
 def write_ground_truth(path, segments, class_names):
     """Write the ground truth of `segments` as JSON."""
-    with written_whole(path) as partial, open(partial, 'wb') as file:
-        file.write(json.dumps(ground_truth(segments, class_names), indent=1).encode() + b'\n')
+    write_text(path, json.dumps(ground_truth(segments, class_names), indent=1) + '\n')
 
 
 def summarize(segments):
@@ -377,7 +370,7 @@ def build_parser():
     checking = subcommands.add_parser('check', help='list every defect of the data',
                                       description='List every defect of the data that a run would read.',
                                       formatter_class=argparse.RawTextHelpFormatter)
-    settings.add_flags(checking, {})
+    settings.add_flags(checking, {})  # those of a run, so that its command line serves here too
     amount = checking.add_mutually_exclusive_group()
     amount.add_argument('--sample', type=int, metavar='INT', help='videos of each folder or HDF5 file whose features '
                         'are read (default %d)' % check_data.SAMPLE)

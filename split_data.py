@@ -24,7 +24,7 @@ import numpy as np
 from config import DataConfig
 from errors import InputError
 from features import FeatureStore
-from files import writing, written_whole
+from files import write_text, writing
 from tables import Segment, read_class_names, read_entries, read_info, read_videos
 
 RECORD = 'split.json'  # what a split was made of, beside its tables
@@ -62,9 +62,10 @@ def read_data_set(data):
     """
     path, videos, left_out = data.path('source_annotation'), [], collections.Counter()
     entries = read_entries(path)
-    for subset in ('training', 'validation'):
-        names = read_info(data.path('source_info'), subset)
-        read_videos(names, path, {}, data.clip_frames, collections.Counter())  # raises where an entry is faulty
+    names_of = {subset: read_info(data.path('source_info'), subset) for subset in ('training', 'validation')}
+    # raises where an entry is faulty
+    read_videos(sum(names_of.values(), []), path, {}, data.clip_frames, collections.Counter())
+    for subset, names in names_of.items():
         for name in names:
             video = _annotated(name, subset, entries[name], path, left_out)
             if video is None:
@@ -164,18 +165,18 @@ def write(made, data, out, record):
     """
     paths = DataConfig(data_root=out)
     _check_out(out, data)
-    _write_text(os.path.join(out, RECORD), json.dumps(record, indent=1) + '\n')
+    write_text(os.path.join(out, RECORD), json.dumps(record, indent=1) + '\n')
     for side, names, videos in (('source', made.source_names, made.source),
                                 ('target', made.target_names, made.moments + made.validation)):
         index = {name: number for number, name in enumerate(names)}
-        _write_text(paths.path(side + '_categories'), ''.join(name + '\n' for name in names))
+        write_text(paths.path(side + '_categories'), ''.join(name + '\n' for name in names))
         info = io.StringIO()
         csv.writer(info, lineterminator='\n').writerows(
             [('video', 'subset')] + [(video.name, video.subset) for video in videos])
-        _write_text(paths.path(side + '_info'), info.getvalue())
-        _write_text(paths.path(side + '_labels'), ''.join(
+        write_text(paths.path(side + '_info'), info.getvalue())
+        write_text(paths.path(side + '_labels'), ''.join(
             '%s %d %d\n' % (video.name, len(video.entry['annotations']), index[video.label]) for video in videos))
-        _write_text(paths.path(side + '_annotation'), json.dumps(
+        write_text(paths.path(side + '_annotation'), json.dumps(
             {video.name: video.entry for video in videos}, indent=1) + '\n')
     return [field for field in LINKS if not _link(data.path(LINKS[field]), paths.path(field))]
 
@@ -194,11 +195,6 @@ def _check_out(out, data):
     if os.path.isdir(out) and os.listdir(out) and not os.path.isfile(os.path.join(out, RECORD)):
         raise InputError('--out %s: is not empty and holds no %s, so that it is no earlier split; name another folder'
                          % (out, RECORD))
-
-
-def _write_text(path, text):
-    with written_whole(path) as partial, open(partial, 'w', encoding='utf-8') as file:
-        file.write(text)
 
 
 def _link(features, path):

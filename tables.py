@@ -108,6 +108,11 @@ def read_annotation(path, classes, report=stop):
     return segments
 
 
+def without_duplicates(segments):
+    """`segments` without those that repeat an earlier one in all four columns."""
+    return list(collections.OrderedDict.fromkeys(segments))
+
+
 def _read_lines(path):
     """Lines of a text, without what is empty at the end."""
     content = read_text(path).rstrip()

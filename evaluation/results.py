@@ -22,7 +22,7 @@ from typing import List, NamedTuple, Optional
 import numpy as np
 
 from errors import InputError
-from files import read_json, written_whole
+from files import read_json, write_text, written_whole
 
 TIOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)  # ActivityNet's ten
 POLICIES = ('authors', 'official')            # for results of unknown videos
@@ -32,8 +32,6 @@ PAIRS_AT_ONCE = 1 << 20                       # pairs whose tIoU is held at a ti
 class GroundTruth(NamedTuple):
     """The annotated segments of one subset, in the file's order."""
 
-    source: str               # the file, for messages
-    subset: str
     videos: List[str]         # [V], only videos that have a segment, as in the toolkit
     classes: List[str]        # [K], in the order of their first segment
     video_index: np.ndarray   # [G] int, into videos
@@ -80,7 +78,7 @@ def read_ground_truth(source, subset='validation'):
                          'with --subset' % (name, subset, ', '.join(found) or '(none)'))
     videos, video_index = np.unique(video_of, return_inverse=True)  # drops videos without a segment
     classes, class_index = _number(labels)
-    return GroundTruth(name, subset, [in_subset[video] for video in videos], classes,
+    return GroundTruth([in_subset[video] for video in videos], classes,
                        video_index, class_index, segments, len(in_subset) - len(videos))
 
 
@@ -346,7 +344,7 @@ def build_parser(description, policy_help, figure):
     parser.add_argument('--policy', choices=POLICIES, default='authors', help=policy_help)
     parser.add_argument('--json', metavar='OUT', help='also write the numbers to a JSON file (default: no)')
     parser.add_argument('--figure', metavar='OUT.png',
-                        help='also draw %s; needs matplotlib (default: no)' % figure)
+                        help='also draw %s (default: no)' % figure)
     return parser
 
 
@@ -362,17 +360,14 @@ def without_length(segments):
 
 def write_json(path, content, indent=1):
     """Writes JSON so that the file is either the old or the complete new one."""
-    with written_whole(path) as partial, open(partial, 'w', encoding='utf-8') as file:
-        file.write(json.dumps(content, indent=indent) + '\n')
+    write_text(path, json.dumps(content, indent=indent) + '\n')
 
 
 def new_figure(size):
-    """(figure, axes) of a size in inches, drawn without a display; InputError without matplotlib."""
-    try:  # here, not above: only a figure needs matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError('--figure needs matplotlib: pip install matplotlib') from None
+    """A figure of `size` [width, height] in inches, drawn without a display."""
+    # here, not above: only a figure is worth the time that the import takes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
     figure = Figure(figsize=size)
     FigureCanvasAgg(figure)
     return figure

@@ -12,6 +12,7 @@ import config as settings
 from errors import InputError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+GOLDEN = os.environ.get('AHER_GOLDEN') or os.path.join(ROOT, 'tests', 'golden')  # recorded numbers
 WIDTH = 4
 FEATURES = {'source': {'source_features': 512, 'source_clips': None},
             'target': {'target_features': 512, 'target_clips': None}}  # rows; None: a row per clip

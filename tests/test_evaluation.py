@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from data_sets import GOLDEN, ROOT
 
 from errors import InputError
 from evaluation import get_detection_performance, get_proposal_performance
@@ -16,8 +17,6 @@ from evaluation.get_detection_performance import evaluate_detections, greedy_mat
 from evaluation.get_proposal_performance import evaluate_proposals
 from evaluation.results import overlapping_pairs, read_ground_truth, read_results, segment_tiou
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-GOLDEN = os.environ.get('AHER_GOLDEN', os.path.join(HERE, 'golden'))
 SEEDS = sorted(path[:-len('_gt.json')] for path in glob.glob(os.path.join(GOLDEN, 'eval_seed*_gt.json')))
 
 
@@ -469,7 +468,7 @@ def test_wrong_ground_truth_is_named(content, message):
 
 
 def run_script(name, *arguments, **keywords):
-    script = os.path.join(os.path.dirname(HERE), 'evaluation', 'get_%s_performance.py' % name)
+    script = os.path.join(ROOT, 'evaluation', 'get_%s_performance.py' % name)
     return subprocess.run([sys.executable, script] + [str(argument) for argument in arguments],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, **keywords)
 
@@ -512,14 +511,12 @@ def test_proposal_script(files):
 
 @pytest.mark.parametrize('name', ['detection', 'proposal'])
 def test_figures_are_drawn(files, name):
-    pytest.importorskip('matplotlib')
     done = run_script(name, 'gt.json', 'results.json', '--figure', 'out.png', cwd=str(files))
     assert (done.returncode, done.stderr) == (0, '')
     assert (files / 'out.png').read_bytes().startswith(b'\x89PNG')
 
 
 def test_a_figure_of_an_unknown_kind(files):
-    pytest.importorskip('matplotlib')
     paths = [str(files / name) for name in ('gt.json', 'results.json', 'out.xyz')]
     with pytest.raises(InputError, match=r'out.xyz: a figure cannot be written as .xyz; use .png or .pdf'):
         get_proposal_performance.main(paths[:2] + ['--figure', paths[2]])
@@ -562,4 +559,4 @@ def test_script_errors_are_one_line(files, monkeypatch, main, arguments, message
     with pytest.raises(InputError, match='^' + message) as raised:
         main(arguments)
     assert '\n' not in str(raised.value)
-    assert not glob.glob('*.tmp')
+    assert not glob.glob('*partial*')

@@ -10,6 +10,7 @@ import re
 
 import numpy as np
 import pytest
+from data_sets import GOLDEN
 
 import aher_model as aher
 import config as settings
@@ -19,9 +20,6 @@ from data_loader import Batch, Foreground, Moments, Untrimmed
 from features import interpolate
 from tensorflow_setup import session as new_session
 from tensorflow_setup import tf
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-GOLDEN = os.environ.get('AHER_GOLDEN') or os.path.join(HERE, 'golden')
 
 
 def _recipe():
