@@ -704,6 +704,33 @@ def test_an_interrupted_test_gives_the_same_bytes(runs, capsys, monkeypatch):
         assert test('twice') == 0 and len(restored) == 5 and (world / 'twice' / name).read_bytes() == expected
 
 
+@pytest.mark.parametrize('lines, kept', [
+    ([['a', None, []], ['b', True, []], ['c', False, []]], 2), (['[' * 10 ** 5], 0), ([3], 0), (['{"a": 1}'], 0),
+    ([['a', None, []], ['b', None]], 0), ([['b', None, []], ['a', None, []]], 0),
+    ([['a', None, []], ['b', 7, []]], 0), ([['a', None, []], ['b', None, [{'score': 'x'}]]], 0),
+    ([['a', None, []], ['b', None, 3]], 0), ([[name, None, []] for name in 'abcdef'], 4)], ids=range(10))
+def test_of_a_partial_file_only_what_this_run_can_have_written_is_kept(tmp_path, lines, kept):
+    videos = [data_loader.Video(name, 0, 1.0, 8, 1, np.zeros((0, 2)), False) for name in 'abcd']
+    path, origin = tmp_path / 'partial.jsonl', {'model': {}}
+    path.write_text(''.join((line if isinstance(line, str) else json.dumps(line)) + '\n'
+                            for line in [origin] + lines))
+    assert aher_k600_test.begun(str(path), origin, 2, videos) == lines[:kept]
+
+
+@pytest.mark.parametrize('changes, is_kept', [
+    ({}, True), ({'accuracy': None}, True), ({'accuracy': 'x'}, False), ({'accuracy': [1]}, False),
+    ({'accuracy': 7}, False), ({'sha256': 3}, False), ({'model': 3}, False), (None, False),
+    ('[' * 10 ** 5, False)], ids=range(9))
+def test_results_with_an_origin_that_is_none_are_made_again(tmp_path, changes, is_kept):
+    path, origin = str(tmp_path / 'results.json'), {'model': {}}
+    with open(path, 'w') as text:
+        text.write('{"results": {}}')
+    saved = dict(origin, accuracy=0.5, sha256=files.sha256(path))
+    (tmp_path / 'results.origin.json').write_text(
+        changes if isinstance(changes, str) else json.dumps(changes if changes is None else dict(saved, **changes)))
+    assert (aher_k600_test.finished(path, origin) is not None) == is_kept
+
+
 def test_a_damaged_snapshot_is_not_tested(runs, capsys):
     world, _ = runs
     shutil.copytree(str(world / 'whole'), str(world / 'harmed'))
