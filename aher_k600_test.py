@@ -90,8 +90,8 @@ def detect_all(session, tester, title, first=0):
             done += len(index)
             progress.update(len(index))
             if stop.asked:
-                raise Stopped(stop.asked, '%d of %d videos are kept, the same command goes on from there'
-                              % (done, len(tester.videos)))
+                raise Stopped(stop.asked, '%d of %d videos are kept, the same command goes on from there (with '
+                              '--resume auto, the default)' % (done, len(tester.videos)))
 
 
 def uniform_windows(seconds, count):

@@ -468,6 +468,9 @@ def test_ctrl_c_writes_a_snapshot(tmp_path):
         with signal_at(3, signal.SIGINT), pytest.raises(Stopped, match='SIGINT; snapshot of step 3') as caught:
             small.train()
         assert caught.value.number == signal.SIGINT and small.resumed_step() == 3
+    with small_training(tmp_path, [], snapshot_step=100, model_dir=str(tmp_path / 'new'), resume='never') as small:
+        with signal_at(3, signal.SIGINT), pytest.raises(Stopped, match='same command with --resume auto goes on'):
+            small.train()
 
 
 def test_a_run_that_goes_on_is_built_so(small, monkeypatch):
@@ -544,6 +547,50 @@ def test_a_damaged_snapshot_is_named_and_the_one_before_used(small, capsys, name
         assert not said  # what has no .index never was whole
     else:
         assert len(said) == 1 and os.path.join(folder, name + '2') in said[0]
+
+
+@pytest.mark.parametrize('changes', [3, {}, {'window': 3}, {'window': {'sums': {'a': 'x'}, 'steps': 1}},
+                                     {'window': {'other': 1}}, {'window': {'sums': {'a': 1}}}, {'next_videos': 3}],
+                         ids=range(7))
+def test_a_progress_that_no_run_leaves_is_damage(tmp_path, capsys, changes):
+    with small_training(tmp_path, [], max_steps=2) as small:
+        small.train()
+    path = os.path.join(small.config.model_dir, snapshots.STATE_PREFIX + '2.json')
+    record = json.loads(open(path).read())
+    record['progress'] = dict(record['progress'], **changes) if changes and changes != 3 else changes
+    with open(path, 'w') as text:
+        json.dump(record, text)
+    capsys.readouterr()
+    assert snapshots.start_of(small.config, aher_k600_train.check_progress).step == 1
+    assert 'skipped: %s: ' % path in capsys.readouterr().out
+    with pytest.raises(snapshots.Damaged, match='use another snapshot'):
+        snapshots.start_of(small.config._replace(resume=snapshots.path(small.config.model_dir, 2)),
+                           aher_k600_train.check_progress)
+
+
+@pytest.mark.parametrize('part', ['model', 'train', 'data', 'files'])
+@pytest.mark.parametrize('content', [3, [], None])
+def test_settings_that_are_no_settings_are_damage(small, capsys, part, content):
+    folder = folder_of(small)
+    small.save(1)
+    small.save(2)
+    path = snapshots.path(folder, 2) + '.json'
+    record = json.loads(open(path).read())
+    record[part] = content
+    with open(path, 'w') as text:
+        json.dump(record, text)
+    assert small.resumed() == 1 and 'skipped: %s: ' % path in capsys.readouterr().out
+
+
+def test_folders_in_the_place_of_files_are_said(tmp_path):
+    with small_training(tmp_path, [], max_steps=1) as small:
+        folder = folder_of(small)
+        os.mkdir(os.path.join(folder, aher_k600_train.LOG_NAME))
+        with pytest.raises(InputError, match='loss_results_log.txt: cannot be written: it is not a regular file'):
+            small.train()
+    os.mkdir(os.path.join(folder, snapshots.STATE_PREFIX + '9.index_old'))
+    with pytest.raises(InputError, match='cannot be written: Is a directory'):
+        snapshots.clean(folder)
 
 
 def test_no_space_left(small, monkeypatch):
