@@ -299,6 +299,12 @@ def test_a_signal_before_the_loop():
     assert process.communicate(timeout=10)[1] == 'stopped by SIGTERM\n' and process.returncode == 143
 
 
+def test_ctrl_c_while_a_script_is_imported(tmp_path):
+    (tmp_path / 'tensorflow.py').write_text('import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n')
+    done = python('aher_k600_train.py', env=dict(os.environ, PYTHONPATH=str(tmp_path)))
+    assert done.returncode == -signal.SIGINT and not done.stderr
+
+
 HANG = '''
 import time
 import numpy as np
