@@ -6,6 +6,7 @@ run with the same snapshot and settings has done is kept.
 """
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 from typing import NamedTuple
@@ -22,7 +23,7 @@ from errors import InputError, Stopped, leave
 from evaluation.get_detection_performance import draw_ap, evaluate_detections
 from evaluation.get_proposal_performance import draw_curves, evaluate_proposals
 from evaluation.results import TIOU_THRESHOLDS, read_ground_truth, read_results, write_figure, write_json
-from files import append, locked, sha256, sweep, written_whole
+from files import append, locked, read_json, sha256, sweep, written_whole
 from stopping import Stop
 from tables import read_class_names
 from tensorflow_setup import session as new_session
@@ -89,8 +90,8 @@ def detect_all(session, tester, title, first=0):
             done += len(index)
             progress.update(len(index))
             if stop.asked:
-                raise Stopped(stop.asked, '%d of %d videos are kept, the same command goes on from there'
-                              % (done, len(tester.videos)))
+                raise Stopped(stop.asked, '%d of %d videos are kept, the same command goes on from there (with '
+                              '--resume auto, the default)' % (done, len(tester.videos)))
 
 
 def uniform_windows(seconds, count):
@@ -150,7 +151,7 @@ def test_snapshot(session, tester, step, checksums, config, class_names):
         return kept
 
     partial = _partial_path(path)
-    done = begun(partial, origin, config.test.test_batch_size) if config.resume == 'auto' else []
+    done = begun(partial, origin, config.test.test_batch_size, tester.videos) if config.resume == 'auto' else []
     # written anew: the end may be torn, or a batch that is not whole
     with written_whole(partial) as whole, open(whole, 'w', encoding='utf-8') as lines:
         lines.writelines(json.dumps(line) + '\n' for line in [origin] + done)
@@ -195,30 +196,40 @@ def _digest(value):
 
 def finished(path, origin):
     """(results, video accuracy) of an earlier run with the same origin, or None where there are none, whole."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        with open(_origin_path(path), encoding='utf-8') as text:
-            saved = json.load(text)
-        if {name: saved[name] for name in origin} == origin and saved['sha256'] == sha256(path):
-            with open(path, encoding='utf-8') as text:
-                return json.load(text), saved['accuracy']
+    with contextlib.suppress(InputError, KeyError, TypeError):
+        saved = read_json(_origin_path(path))
+        accuracy = saved['accuracy']
+        if ({name: saved[name] for name in origin} == origin and saved['sha256'] == sha256(path)
+                and (accuracy is None or 0 <= accuracy <= 1)):
+            return read_json(path), accuracy
     return None
 
 
-def begun(path, origin, batch_size):
-    """Lists of Done that an interrupted run with the same origin left, as whole batches; a torn end is left out.
+def begun(path, origin, batch_size, videos):
+    """Lists of Done of the first `videos`, that an interrupted run with the same origin left, as whole batches.
 
-    Whole batches, for a video's numbers may differ in the last digits from batch to batch.
+    Whole batches, for a video's numbers may differ in the last digits from batch to batch. A torn end is left out, as
+    is all from the first line on that is none of this run's.
     """
     lines = []
-    with contextlib.suppress(OSError, ValueError), open(path, encoding='utf-8') as text:
+    with contextlib.suppress(OSError, ValueError, RecursionError), open(path, encoding='utf-8') as text:
         for line in text:
             if not line.endswith('\n'):
                 break
             lines.append(json.loads(line))
     if not lines or lines[0] != origin:
         return []
-    whole = len(lines[1:]) // batch_size * batch_size
-    return lines[1:1 + whole]
+    known = list(itertools.takewhile(lambda pair: _is_done(*pair), zip(lines[1:], videos)))
+    done = [line for line, _ in known[:len(known) // batch_size * batch_size]]
+    with contextlib.suppress(InputError):
+        read_results({'results': {line[0]: line[2] for line in done}})
+        return done
+    return []
+
+
+def _is_done(line, video):
+    return (isinstance(line, list) and len(line) == len(Done._fields) and line[0] == video.name
+            and line[1] in (True, False, None))
 
 
 class Tested(NamedTuple):

@@ -225,7 +225,7 @@ def run(config):
     """
     with locked(os.path.join(config.model_dir, LOCK_NAME)):
         snapshots.clean(config.model_dir)
-        start = snapshots.start_of(config)
+        start = snapshots.start_of(config, check_progress)
         if start and start.step >= config.train.max_steps:
             print('%s: trained to step %d already; --max_steps %d asks for no more'
                   % (start.prefix, start.step, config.train.max_steps))
@@ -331,7 +331,8 @@ def _loop(session, trainer, config, start, board):
                 save()
         save()
     if asked:
-        raise Stopped(asked, 'snapshot of step %d is written, the same command goes on from it' % number)
+        raise Stopped(asked, 'snapshot of step %d is written, the same command%s goes on from it' % (
+            number, '' if config.resume == 'auto' else ' with --resume auto'))
 
 
 def _videos(stream, config, number):
@@ -364,6 +365,19 @@ class Window(NamedTuple):
     def empty(self):
         """After a log line."""
         return self._replace(sums={}, steps=0)
+
+
+def check_progress(progress):
+    """Raise InputError where this is not what a run of this script leaves in a snapshot."""
+    try:
+        window = Window(**progress['window'])
+        numbers = [*window.sums.values(), *window[1:]]
+        if (isinstance(progress['next_videos'], dict) and all(type(number) in (int, float) for number in numbers)
+                and (window.steps > 0 or not window.sums)):
+            return
+    except (KeyError, TypeError, AttributeError):
+        pass
+    raise InputError('found a progress that no run leaves, expected its window and next_videos')
 
 
 class Guard:

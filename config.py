@@ -7,9 +7,13 @@ A = 3 anchors a position.
 import argparse
 import math
 import os
+import re
 from typing import NamedTuple, Optional, Tuple
 
 from errors import InputError
+
+MOST = 2 ** 31 - 1   # of a setting that is a number
+MOST_THREADS = 1024  # with millions, the system ends the run without a word
 
 
 class ModelConfig(NamedTuple):
@@ -189,15 +193,26 @@ def check(config):
         for name in names:
             if not 0 < getattr(part, name) < math.inf:
                 raise InputError('--%s %s: expected more than 0' % (name, getattr(part, name)))
+            if getattr(part, name) > MOST:  # of rates too: none is useful beyond
+                raise InputError('--%s %s: expected %d at most' % (name, getattr(part, name), MOST))
 
     def one_of(part, name, choices):
         if getattr(part, name) not in choices:
             raise InputError('--%s %r: expected one of %s' % (name, getattr(part, name), ', '.join(choices)))
 
-    for part, name in ((config.train, 'seed'), (config.train, 'max_steps'), (config.train, 'max_to_keep'),
-                       (config.data, 'workers'), (config, 'threads')):
-        if not 0 <= getattr(part, name) < 2 ** 31:
-            raise InputError('--%s %s: expected 0 to 2147483647' % (name, getattr(part, name)))
+    for name in ('model_dir', 'results_dir'):
+        if not getattr(config, name):
+            raise InputError('--%s %r: expected a folder; . is the one you are in' % (name, getattr(config, name)))
+    for part, name in ((config, 'model_dir'), (config, 'resume'), (config.train, 'init_checkpoint')):
+        if re.search('[*?[\\\\\ud800-\udfff]|://', getattr(part, name)):
+            raise InputError('--%s %r: found signs that TensorFlow takes for a pattern or another system\'s path '
+                             '(one of * ? [ \\ :// or no UTF-8); name another folder, or go there and give .'
+                             % (name, getattr(part, name)))
+    for part, name, most in ((config.train, 'seed', MOST), (config.train, 'max_steps', MOST),
+                             (config.train, 'max_to_keep', MOST), (config.data, 'workers', MOST_THREADS),
+                             (config, 'threads', MOST_THREADS)):
+        if not 0 <= getattr(part, name) <= most:
+            raise InputError('--%s %s: expected 0 to %d' % (name, getattr(part, name), most))
     positive(config.model, 'feature_width', 'untrimmed_steps', 'moment_steps')
     positive(config.train, 'batch_size', 'snapshot_step', 'log_step', 'generator_repeats', 'max_skips')
     positive(config.train, 'learning_rate', 'adversary_rate')

@@ -4,10 +4,15 @@ A video is read and checked as the loader reads it, written whole, read again an
 work at once; what an earlier, interrupted run has finished is not done again.
 """
 import concurrent.futures
+import contextlib
+import errno
 import itertools
 import multiprocessing
 import os
+import shutil
 import signal
+import threading
+import time
 from typing import NamedTuple, Optional
 
 import h5py
@@ -18,7 +23,9 @@ from errors import InputError, one_line
 from features import FORMS, FeatureStore, interpolate
 from files import locked, writing, written_whole
 
-MADE_OF = 'made_of'  # attribute of a dataset: Source.changed of what it was made of, and the rows asked for or 0
+MADE_OF = 'made_of'  # attribute of a dataset, of _made_of
+MOST_OVERHEAD = 1 << 20  # bytes that a dataset takes in an HDF5 file beside its numbers
+LOOK = 1  # seconds between two looks of a worker at whether the process that began it still runs
 
 
 class Rescaling(NamedTuple):
@@ -77,7 +84,9 @@ def videos_of(conversion):
             for entry in entries:
                 video, form = os.path.splitext(entry.name)
                 if form in forms:
-                    found[video] = Source(entry.stat().st_size, entry.stat().st_mtime)
+                    # a link that leads nowhere is found missing where it is read
+                    status = entry.stat() if os.path.exists(entry.path) else entry.stat(follow_symlinks=False)
+                    found[video] = Source(status.st_size, status.st_mtime)
     else:
         raise InputError('%s: found no such folder or HDF5 file' % source)
     if not found:
@@ -107,25 +116,23 @@ def convert_to_hdf5(conversion, workers):
     that are there in the form asked for, made of what is there now. Raises InputError where another run writes it.
     """
     videos = videos_of(conversion)
-    folder, name = os.path.split(conversion.out)
-    partial, rows = conversion.out + '.partial', conversion.rescaling.rows if conversion.rescaling else 0
-
-    def is_there(file, video):
-        return (video in file and file[video].dtype == conversion.dtype
-                and np.array_equal(file[video].attrs.get(MADE_OF), (videos[video].changed, rows)))
-
-    with locked(os.path.join(folder, '.%s.lock' % name)):
-        with _appendable(partial) as file:
-            there = [video for video in videos if is_there(file, video)]
-            todo = [video for video in videos if video not in set(there)]
+    (folder, name), partial = os.path.split(conversion.out), conversion.out + '.partial'
+    if os.path.isdir(conversion.out):
+        raise InputError('%s: found a folder, expected the path of an HDF5 file (--out)' % conversion.out)
+    with locked(os.path.join(folder, '.%s.lock' % name)), _told(partial):
+        with _appendable(partial, conversion, videos) as file:
+            there = [video for video in videos if video in file]
+            todo = [video for video in videos if video not in file]
 
             def written():
                 for video, values, failure in _map(_read, conversion, todo, workers, len(there)):
                     if failure is None:
-                        if video in file:
-                            del file[video]
+                        if shutil.disk_usage(folder or '.').free < values.nbytes + MOST_OVERHEAD:
+                            # found by HDF5 itself, it leaves a damaged file, and may end the process without a word
+                            raise InputError('%s: cannot be written: %s; make some and run again: what is done stays'
+                                             % (partial, os.strerror(errno.ENOSPC)))
                         file[video] = values
-                        file[video].attrs[MADE_OF] = videos[video].changed, rows
+                        file[video].attrs[MADE_OF] = _made_of(conversion, videos[video])
                         file.flush()  # so that a run after an interruption finds it
                         if not np.array_equal(file[video][()], values):
                             failure = '%s: dataset %s: reads back otherwise; see to the disk' % (partial, video)
@@ -138,13 +145,46 @@ def convert_to_hdf5(conversion, workers):
     return counted._replace(already_there=len(there), bytes_after=counted.bytes_after + size)
 
 
-def _appendable(path):
-    """The HDF5 file at `path` to go on with; a new one where there is none, or what is there was cut off."""
+@contextlib.contextmanager
+def _told(path):
+    """InputErrors pass; what else h5py raises of a damaged file, by several types, becomes one."""
     try:
-        return h5py.File(path, 'a')
-    except OSError:
-        os.remove(path)
-        return h5py.File(path, 'w')
+        yield
+    except InputError:
+        raise
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise InputError('%s: cannot be written (%s); see to the disk and run again: what is done stays'
+                         % (path, one_line(error))) from None
+
+
+def _appendable(path, conversion, videos):
+    """The HDF5 file at `path` to go on with, rid of what is to be done again; a new one where it is damaged."""
+    with contextlib.suppress(Exception):  # of what was cut off, or a killed run left half written
+        file = h5py.File(path, 'a')
+        try:
+            for video in list(file):
+                if video not in videos or not _fits(file[video], conversion) or not np.array_equal(
+                        file[video].attrs.get(MADE_OF), _made_of(conversion, videos[video])):
+                    del file[video]
+            return file
+        except Exception:
+            file.close()
+            raise
+    os.remove(path)
+    return h5py.File(path, 'w')
+
+
+def _made_of(conversion, source):
+    """What numbers are made of, beside the video: when that changed, and the rows asked for or 0."""
+    return source.changed, conversion.rescaling.rows if conversion.rescaling else 0
+
+
+def _fits(array, conversion):
+    """Is `array`, of an npy or an HDF5 file, in the form that a video is to have?"""
+    shape = getattr(array, 'shape', None)  # an HDF5 group has none
+    return (shape is not None and len(shape) == 2 and shape[1] == conversion.width
+            and array.dtype == conversion.dtype
+            and (conversion.rescaling is None or shape[0] == conversion.rescaling.rows))
 
 
 def _map(function, conversion, videos, workers, done):
@@ -153,7 +193,7 @@ def _map(function, conversion, videos, workers, done):
               desc=os.path.basename(conversion.source)) as progress:
         # spawned, for HDF5 does not outlive a fork
         with concurrent.futures.ProcessPoolExecutor(
-                workers, multiprocessing.get_context('spawn'), _begin, (conversion,)) as pool:
+                workers, multiprocessing.get_context('spawn'), _begin, (conversion, os.getpid())) as pool:
             try:
                 # few at a time: a result may be megabytes, and there may be 390,000
                 waiting, videos = set(), iter(videos)
@@ -175,10 +215,18 @@ def _map(function, conversion, videos, workers, done):
 _work = {}  # of a worker's process: its Conversion, and the FeatureStore it reads
 
 
-def _begin(conversion):
-    """What a worker does first."""
+def _begin(conversion, parent):
+    """What a worker of the process `parent` does first."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one ends the others
     _work.update(conversion=conversion, store=FeatureStore(conversion.source, conversion.width, _forms(conversion)))
+
+
+def _end_with(parent):
+    """End this worker when its parent has died: it would wait for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(LOOK)
+    os._exit(1)
 
 
 def _read(video):
@@ -222,10 +270,8 @@ def _write_npy(video):
 def _is_there(conversion, video, changed):
     path = os.path.join(conversion.out, video + '.npy')
     try:
-        found = np.load(path, mmap_mode='r', allow_pickle=False)
-        rows = conversion.rescaling.rows if conversion.rescaling else len(found)
-        return found.dtype == conversion.dtype and len(found) == rows and os.path.getmtime(path) >= changed
-    except (OSError, ValueError):
+        return os.path.getmtime(path) >= changed and _fits(np.lib.format.open_memmap(path, 'r'), conversion)
+    except Exception:  # of what is no npy file, and of evaluating its header
         return False
 
 

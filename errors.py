@@ -70,6 +70,19 @@ def leave(main):
 
 
 @contextlib.contextmanager
+def ctrl_c_ends():
+    """Ctrl-C ends the process at once, without a traceback: for what takes seconds before a script's main runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
 def _signals_raise():
     """Ctrl-C and SIGTERM raise Stopped in the main thread."""
     def stop(number, _):

@@ -28,6 +28,7 @@ import split_data
 from config import DataConfig, ModelConfig
 from convert_features import Conversion, Rescaling, convert_to_hdf5, convert_to_npy
 from errors import InputError, exit_status
+from features import MOST_ROWS
 from files import sha256, write_text, written_whole
 from tables import read_annotation, read_class_names, read_durations, without_duplicates
 
@@ -210,9 +211,6 @@ def _download(url):
 
 def features_command(args):
     """Features below the data root, or in the folders named, -> the fast form; a summary of each."""
-    for name, least in (('feature_width', 1), ('rows', 1), ('workers', 0)):
-        if getattr(args, name) is not None and getattr(args, name) < least:
-            raise InputError('--%s %d: expected %d at least' % (name, getattr(args, name), least))
     data = DataConfig(data_root=args.data_root)
     paths = args.path or [path for path in map(data.path, FEATURES) if os.path.exists(path)]
     if not paths:
@@ -221,6 +219,10 @@ def features_command(args):
     if args.out and len(paths) > 1:
         raise InputError('--out %s: holds the features of one path, but %d are to be converted; name that one'
                          % (args.out, len(paths)))
+    for name, least, most in (('workers', 0, settings.MOST_THREADS), ('feature_width', 1, settings.MOST),
+                              ('rows', 1, MOST_ROWS)):
+        if getattr(args, name) is not None and not least <= getattr(args, name) <= most:
+            raise InputError('--%s %s: expected %d to %d' % (name, getattr(args, name), least, most))
     if args.rows and not (args.out and args.annotation):
         raise InputError('--rows %d: give also --annotation, which has the durations, and --out: features by clip '
                          'stay what they are' % args.rows)

@@ -17,12 +17,13 @@ import numpy as np
 
 import config as settings
 from errors import InputError
-from files import read_json, sha256, sweep, sync
+from files import read_json, sha256, sweep, sync, writing
 from tensorflow_setup import tf
 
 PREFIX = 'aher_adv_model_checkpoint-step_'
 STATE_PREFIX = 'training_state-step_'
 STATES_KEPT = 2
+SETTINGS = ('model', 'train', 'data')  # parts of the settings that training goes on with
 PARTIAL = 'snapshot.partial'  # the folder of what is being written
 
 
@@ -163,9 +164,10 @@ def _prune(folder, step, max_to_keep):
 
 def clean(folder):
     """Remove what killed runs left of files and snapshots in `folder`, which no other run may use meanwhile."""
-    sweep(folder, PARTIAL)
-    sweep(folder, '*.partial[0-9]*')
-    _remove_rests(folder)
+    with writing(folder):
+        sweep(folder, PARTIAL)
+        sweep(folder, '*.partial[0-9]*')
+        _remove_rests(folder)
 
 
 def _remove_rests(folder):
@@ -277,9 +279,10 @@ def check_settings(prefix, config):
 
 # Where training goes on
 
-def start_of(config):
+def start_of(config, check_progress=lambda progress: None):
     """The Start that config.resume asks for; None: at the beginning.
 
+    check_progress raises InputError of a progress that the run cannot go on from: its snapshot is damaged.
     Raises InputError where new snapshots would be mixed with those of another training, or where the settings
     differ from the snapshot's, unless that is accepted.
     """
@@ -290,28 +293,28 @@ def start_of(config):
                              'them; name another --model_dir, or go on with --resume auto' % (folder, steps[-1]))
         return None
     if config.resume == 'auto':
-        start = _newest(folder, steps)
+        start = _newest(folder, steps, check_progress)
         if start is None:
             return None
     else:
-        start = _start(re.sub(r'\.(index|json)$', '', config.resume))
+        start = _start(re.sub(r'\.(index|json)$', '', config.resume), check_progress)
         here = os.path.abspath(start.prefix) == os.path.abspath(path(folder, start.step))
         mixed = [step for step in steps if step > start.step or not here]
         if mixed:
             raise InputError('%s: holds snapshots (step %d) that do not lead to %s; name another --model_dir'
                              % (folder, mixed[-1], start.prefix))
-    different = settings.differences(start.settings, config, ['model', 'train', 'data'])
+    different = settings.differences(start.settings, config, SETTINGS)
     if different and not config.train.accept_changes:
         raise InputError('%s.json: trained with %s; give the same flags, or --accept_changes on'
                          % (start.prefix, ', '.join(different)))
     return start
 
 
-def _newest(folder, steps):
+def _newest(folder, steps, check_progress):
     """The newest Start in `folder`; what is wrong with newer ones is printed, a line each."""
     for step in reversed(steps):
         try:
-            return _start(path(folder, step))
+            return _start(path(folder, step), check_progress)
         except InputError as error:
             print('skipped: %s' % error, flush=True)
     if steps:
@@ -320,7 +323,7 @@ def _newest(folder, steps):
     return None
 
 
-def _start(prefix):
+def _start(prefix, check_progress):
     folder, name = os.path.split(prefix)
     match = re.match(re.escape(PREFIX) + r'(\d+)$', name)
     if not match or not os.path.exists(prefix + '.index'):
@@ -330,11 +333,17 @@ def _start(prefix):
         raise InputError('%s: training cannot go on from it, for %s* is not there (the newest %d are kept)'
                          % (prefix, state, STATES_KEPT))
     records = []
-    for part, key in ((prefix, 'model'), (state, 'progress')):
-        record = verify(part)
-        if not isinstance(record, dict) or not {'files', key} <= set(record):
-            raise InputError('%s.json: lacks %s or checksums; use another snapshot' % (part, key))
+    for part, keys in ((prefix, SETTINGS), (state, ('progress',))):
+        record = verify(part) or {}
+        lacking = [key for key in ('files',) + keys if not isinstance(record.get(key), dict)]
+        if lacking:
+            raise Damaged('%s.json: lacks %s, expected an object of each; use another snapshot'
+                          % (part, ', '.join(lacking)))
         records.append(record)
+    try:
+        check_progress(records[1]['progress'])
+    except InputError as error:
+        raise Damaged('%s.json: %s; use another snapshot' % (state, error)) from None
     return Start(int(match.group(1)), prefix, state, records[0], records[1]['progress'])
 
 

@@ -6,6 +6,8 @@ import tempfile
 import threading
 import warnings
 
+from errors import ctrl_c_ends
+
 
 @contextlib.contextmanager
 def _quiet_import():
@@ -34,7 +36,7 @@ def _quiet_import():
             os.close(kept)
 
 
-with _quiet_import():
+with ctrl_c_ends(), _quiet_import():
     import tensorflow.compat.v1 as tf
 
 tf.logging.set_verbosity(tf.logging.ERROR)

@@ -1,6 +1,7 @@
 """prepare_data.py features: every form into the fast ones, resumed, verified, and what the loader makes of them."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from data_sets import ROOT
 
+import convert_features
 import prepare_data
 from errors import InputError, exit_status
 from features import FeatureStore, interpolate
@@ -179,9 +181,15 @@ def test_rescaling(features, tmp_path):
     (('{folder}/..',), 'found no features to convert (looked for .npz, .csv)'),
     (('{folder}/a.csv',), 'a.csv: not an HDF5 file of features'),
     (('{folder}/v.h5',), 'v.h5: cannot be written: File exists'),
-    (('{folder}', '--workers', '-1'), '--workers -1: expected 0 at least'),
-    (('{folder}', '--rows', '0'), '--rows 0: expected 1 at least'),
+    (('{folder}', '--rows', '0'), '--rows 0: expected 1 to'),
     (('--data_root', '{folder}'), 'found none of ActivityNet/csv_mean_512_p3d_clip_2018'),
+    (('{folder}', '--workers', '-1'), '--workers -1: expected 0 to 1024'),
+    (('{folder}', '--workers', '1000000'), '--workers 1000000: expected 0 to 1024'),
+    (('{folder}', '--feature_width', '0'), '--feature_width 0: expected 1 to'),
+    (('{folder}', '--rows', '-1', '--annotation', 'x', '--out', 'x'), '--rows -1: expected 1 to 131072'),
+    (('{folder}', '--out', '{folder}/a.csv'), 'a.csv: cannot be written: File exists'),
+    (('{folder}', '--form', 'hdf5', '--out', '{folder}'), 'clips: found a folder, expected the path of an HDF5 file'),
+    (('{folder}', '--form', 'hdf5', '--out', '{folder}/a.csv/x'), '.x.lock: cannot be written: File exists'),
     (('{folder}', '--rows', '8', '--annotation', '{folder}/none', '--out', 'x'), 'none: No such file')])
 def test_what_cannot_be_converted_is_said_in_one_line(features, flags, said, capsys):
     found, folder = features
@@ -190,6 +198,65 @@ def test_what_cannot_be_converted_is_said_in_one_line(features, flags, said, cap
     assert convert(*[flag.format(folder=folder) for flag in flags]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count('\n') == 1
+
+
+def test_a_link_that_leads_nowhere_is_listed(features, capsys):
+    _, folder = features
+    os.symlink('nowhere', os.path.join(folder, 'c.csv'))
+    assert convert(folder) == 2
+    output = capsys.readouterr()
+    assert '3 videos converted' in output.out and 'c.csv: No such file' in output.err
+
+
+@pytest.mark.parametrize('content', [None, b'', np.float32(3), np.ones((2, 9), np.float32)], ids=range(4))
+def test_an_npy_that_is_not_what_is_to_be_there_is_made_again(features, content):
+    found, folder = features
+    path = os.path.join(folder, 'b b.npy')
+    if content is None:
+        shutil.copy(os.path.join(folder, 'b b.npz'), path)
+    elif isinstance(content, bytes):
+        open(path, 'wb').close()
+    else:
+        np.save(path, content)
+    assert convert(folder) == 0
+    np.testing.assert_array_equal(np.load(path), found['b b'])
+
+
+def test_of_an_unfinished_hdf5_file_only_what_fits_is_kept(features):
+    found, folder = features
+    partial = folder + '.h5.partial'
+    with h5py.File(partial, 'w') as file:
+        file.create_group('a')
+        file['b b'] = np.ones((1, WIDTH + 1), np.float32)
+        file['ü'] = found['ü'] + 1
+        for name, form in (('a', 'csv'), ('b b', 'npz'), ('ü', 'csv')):
+            changed = os.path.getmtime(os.path.join(folder, '%s.%s' % (name, form)))
+            file[name].attrs[convert_features.MADE_OF] = changed - (name == 'ü'), 0  # ü: extracted again since
+    assert convert(folder, '--form', 'hdf5') == 0
+    for name, values in found.items():
+        np.testing.assert_array_equal(FeatureStore(folder, WIDTH).read(name), values)
+
+
+def test_a_full_disk_is_said_before_the_hdf5_file_is_damaged(features, capsys, monkeypatch):
+    _, folder = features
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, 'disk_usage', lambda _: shutil._ntuple_diskusage(9, 9, 0))
+        assert convert(folder, '--form', 'hdf5') == 2
+    assert 'partial: cannot be written: No space left on device' in capsys.readouterr().err
+    assert convert(folder, '--form', 'hdf5') == 0
+
+
+def test_workers_do_not_outlive_a_killed_run():
+    code = ('import os, subprocess, sys, time, convert_features\n'
+            'worker = "import os, convert_features; convert_features._end_with(os.getppid())"\n'
+            'print(subprocess.Popen([sys.executable, "-c", worker]).pid, flush=True)\ntime.sleep(60)')
+    process = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE)
+    worker = int(process.stdout.readline())
+    time.sleep(2)
+    os.kill(worker, 0)
+    process.kill()
+    assert process.stdout.read() == b''  # ends when the worker, which holds it too, does
+    process.communicate()
 
 
 def test_an_interrupt_leaves_whole_files(tmp_path):

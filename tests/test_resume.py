@@ -299,6 +299,12 @@ def test_a_signal_before_the_loop():
     assert process.communicate(timeout=10)[1] == 'stopped by SIGTERM\n' and process.returncode == 143
 
 
+def test_ctrl_c_while_a_script_is_imported(tmp_path):
+    (tmp_path / 'tensorflow.py').write_text('import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n')
+    done = python('aher_k600_train.py', env=dict(os.environ, PYTHONPATH=str(tmp_path)))
+    assert done.returncode == -signal.SIGINT and not done.stderr
+
+
 HANG = '''
 import time
 import numpy as np
@@ -468,6 +474,9 @@ def test_ctrl_c_writes_a_snapshot(tmp_path):
         with signal_at(3, signal.SIGINT), pytest.raises(Stopped, match='SIGINT; snapshot of step 3') as caught:
             small.train()
         assert caught.value.number == signal.SIGINT and small.resumed_step() == 3
+    with small_training(tmp_path, [], snapshot_step=100, model_dir=str(tmp_path / 'new'), resume='never') as small:
+        with signal_at(3, signal.SIGINT), pytest.raises(Stopped, match='same command with --resume auto goes on'):
+            small.train()
 
 
 def test_a_run_that_goes_on_is_built_so(small, monkeypatch):
@@ -543,6 +552,50 @@ def test_a_damaged_snapshot_is_named_and_the_one_before_used(small, capsys, name
         assert not said  # what has no .index never was whole
     else:
         assert len(said) == 1 and os.path.join(folder, name + '2') in said[0]
+
+
+@pytest.mark.parametrize('changes', [3, {}, {'window': 3}, {'window': {'sums': {'a': 'x'}, 'steps': 1}},
+                                     {'window': {'other': 1}}, {'window': {'sums': {'a': 1}}}, {'next_videos': 3}],
+                         ids=range(7))
+def test_a_progress_that_no_run_leaves_is_damage(tmp_path, capsys, changes):
+    with small_training(tmp_path, [], max_steps=2) as small:
+        small.train()
+    path = os.path.join(small.config.model_dir, snapshots.STATE_PREFIX + '2.json')
+    record = json.loads(open(path).read())
+    record['progress'] = dict(record['progress'], **changes) if changes and changes != 3 else changes
+    with open(path, 'w') as text:
+        json.dump(record, text)
+    capsys.readouterr()
+    assert snapshots.start_of(small.config, aher_k600_train.check_progress).step == 1
+    assert 'skipped: %s: ' % path in capsys.readouterr().out
+    with pytest.raises(snapshots.Damaged, match='use another snapshot'):
+        snapshots.start_of(small.config._replace(resume=snapshots.path(small.config.model_dir, 2)),
+                           aher_k600_train.check_progress)
+
+
+@pytest.mark.parametrize('part', ['model', 'train', 'data', 'files'])
+@pytest.mark.parametrize('content', [3, [], None])
+def test_settings_that_are_no_settings_are_damage(small, capsys, part, content):
+    folder = folder_of(small)
+    small.save(1)
+    small.save(2)
+    path = snapshots.path(folder, 2) + '.json'
+    record = json.loads(open(path).read())
+    record[part] = content
+    with open(path, 'w') as text:
+        json.dump(record, text)
+    assert small.resumed() == 1 and 'skipped: %s: ' % path in capsys.readouterr().out
+
+
+def test_folders_in_the_place_of_files_are_said(tmp_path):
+    with small_training(tmp_path, [], max_steps=1) as small:
+        folder = folder_of(small)
+        os.mkdir(os.path.join(folder, aher_k600_train.LOG_NAME))
+        with pytest.raises(InputError, match='loss_results_log.txt: cannot be written: it is not a regular file'):
+            small.train()
+    os.mkdir(os.path.join(folder, snapshots.STATE_PREFIX + '9.index_old'))
+    with pytest.raises(InputError, match='cannot be written: Is a directory'):
+        snapshots.clean(folder)
 
 
 def test_no_space_left(small, monkeypatch):
@@ -702,6 +755,33 @@ def test_an_interrupted_test_gives_the_same_bytes(runs, capsys, monkeypatch):
         with open(str(world / 'twice' / name), 'a') as results:
             results.write(' ')
         assert test('twice') == 0 and len(restored) == 5 and (world / 'twice' / name).read_bytes() == expected
+
+
+@pytest.mark.parametrize('lines, kept', [
+    ([['a', None, []], ['b', True, []], ['c', False, []]], 2), (['[' * 10 ** 5], 0), ([3], 0), (['{"a": 1}'], 0),
+    ([['a', None, []], ['b', None]], 0), ([['b', None, []], ['a', None, []]], 0),
+    ([['a', None, []], ['b', 7, []]], 0), ([['a', None, []], ['b', None, [{'score': 'x'}]]], 0),
+    ([['a', None, []], ['b', None, 3]], 0), ([[name, None, []] for name in 'abcdef'], 4)], ids=range(10))
+def test_of_a_partial_file_only_what_this_run_can_have_written_is_kept(tmp_path, lines, kept):
+    videos = [data_loader.Video(name, 0, 1.0, 8, 1, np.zeros((0, 2)), False) for name in 'abcd']
+    path, origin = tmp_path / 'partial.jsonl', {'model': {}}
+    path.write_text(''.join((line if isinstance(line, str) else json.dumps(line)) + '\n'
+                            for line in [origin] + lines))
+    assert aher_k600_test.begun(str(path), origin, 2, videos) == lines[:kept]
+
+
+@pytest.mark.parametrize('changes, is_kept', [
+    ({}, True), ({'accuracy': None}, True), ({'accuracy': 'x'}, False), ({'accuracy': [1]}, False),
+    ({'accuracy': 7}, False), ({'sha256': 3}, False), ({'model': 3}, False), (None, False),
+    ('[' * 10 ** 5, False)], ids=range(9))
+def test_results_with_an_origin_that_is_none_are_made_again(tmp_path, changes, is_kept):
+    path, origin = str(tmp_path / 'results.json'), {'model': {}}
+    with open(path, 'w') as text:
+        text.write('{"results": {}}')
+    saved = dict(origin, accuracy=0.5, sha256=files.sha256(path))
+    (tmp_path / 'results.origin.json').write_text(
+        changes if isinstance(changes, str) else json.dumps(changes if changes is None else dict(saved, **changes)))
+    assert (aher_k600_test.finished(path, origin) is not None) == is_kept
 
 
 def test_a_damaged_snapshot_is_not_tested(runs, capsys):

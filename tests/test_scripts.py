@@ -401,6 +401,13 @@ def test_settings_that_cannot_be(world, capsys):
     assert '--batch_size 0' in error_of(capsys, aher_k600_train, *common, '--batch_size', '0')
     assert '--transfer' in error_of(capsys, aher_k600_train, *common, '--transfer', 'none')
     assert '--seed -1' in error_of(capsys, aher_k600_train, *common, '--seed', '-1')
+    for name, value in (('threads', 2 ** 31 - 1), ('workers', 2 ** 31 - 1), ('batch_size', 10 ** 23),
+                        ('max_detections', 10 ** 23), ('model_dir', ''), ('results_dir', ''), ('model_dir', 'a[1]'),
+                        ('model_dir', 'a\\b'), ('model_dir', 'gs://b/x'), ('model_dir', '\udcff'),
+                        ('init_checkpoint', 'a*/b'), ('resume', 'a?')):
+        with pytest.raises(InputError, match='--%s ' % name):
+            settings.check(settings.override(settings.PRESETS['demo'], **{name: value}))
+    settings.check(settings.PRESETS['demo']._replace(model_dir='a b/ü {1}'))
     with pytest.raises(InputError, match='no setting is called rate'):
         settings.override(settings.PRESETS['k600'], rate=1)
     with pytest.raises(InputError, match='cannot all be divided by 3'):
