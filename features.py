@@ -7,6 +7,7 @@ import io
 import os
 import threading
 import zipfile
+import zlib
 
 import h5py
 import numpy as np
@@ -23,6 +24,9 @@ MOST_ROWS = 1 << 17     # of a video: a row per 8 frames for 9 hours
 MOST_HEADER = 10000     # bytes of an npy file's header, as numpy has it
 MOST_LINE = 1 << 22     # bytes of a CSV's header row
 MOST_CHUNK = 64 << 20   # bytes of an HDF5 chunk that is larger than its dataset
+MOST_CHUNKS = 1 << 10   # of a dataset, where it has fewer rows: HDF5 keeps 4 kB on each
+GZIP, LZF = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF
+FILTERS = {GZIP, LZF, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}  # of HDF5 datasets
 CSV_BLOCK = 1 << 18     # bytes parsed at a time, that they stay in the processor's cache
 FORMS = ('.npy', '.npz', '.csv')  # of a video's file, the fastest first
 
@@ -171,6 +175,8 @@ class FeatureStore:
             if chunk > max(dataset.size * dataset.dtype.itemsize, MOST_CHUNK):
                 raise InputError('%s: found chunks of %d bytes, more than its numbers take; write it again '
                                  'with chunks no larger than the dataset' % (source, chunk))
+            if chunk:
+                _check_chunks(dataset, chunk)
             return source, np.asarray(dataset[()])
         except InputError:
             raise
@@ -200,6 +206,35 @@ class FeatureStore:
                                   'loaded. If you trust it, load it where that does no harm and np.save() its '
                                   'numbers as %s.npy' % (path, names, video))
         return InputError('%s: no features of video %s (looked for %s)' % (self.path, video, names))
+
+
+def _check_chunks(dataset, size):
+    """Raise ValueError where reading chunks of `size` bytes each would take much more, in time or memory.
+
+    HDF5 expands all that is in a compressed chunk before it takes what belongs there. gzip makes a thousand times
+    as much of a chunk, so its output is counted; LZF a hundred times at most; one of the two in the other has no
+    limit, nor have filters that are code from elsewhere.
+    """
+    count = np.prod([-(-length // part) for length, part in zip(dataset.shape, dataset.chunks)], dtype=float)
+    if count > max(MOST_CHUNKS, len(dataset)):
+        raise ValueError('found %d chunks, expected a row each at least; write it again with larger ones' % count)
+    pipeline = dataset.id.get_create_plist()
+    filters = [pipeline.get_filter(number)[0] for number in range(pipeline.get_nfilters())]
+    if len(set(filters)) < len(filters) or not FILTERS.issuperset(filters) or {GZIP, LZF}.issubset(filters):
+        raise ValueError('found the filters %s, expected gzip or lzf; write it again with one of them' % filters)
+    if not {GZIP, LZF}.intersection(filters):
+        return
+    for slices in dataset.iter_chunks():
+        offset = tuple(part.start for part in slices)
+        stored = dataset.id.get_chunk_info_by_coord(offset).size  # 0: not written
+        if stored > 2 * size + 1024:
+            raise ValueError('found a chunk of %d bytes, compressed, expected %d at most' % (stored, size))
+        if stored and GZIP in filters:
+            without, content = dataset.id.read_direct_chunk(offset)
+            # a bit of `without` says that a filter was left out; a check sum may be among what gzip compressed
+            if not without >> filters.index(GZIP) & 1 and len(
+                    zlib.decompressobj().decompress(content, size + 5)) > size + 4:
+                raise ValueError('found a chunk that expands to more than its %d bytes' % size)
 
 
 def _read_npy(path, check):
