@@ -28,6 +28,8 @@ MOST_CHUNKS = 1 << 10   # of a dataset, where it has fewer rows: HDF5 keeps 4 kB
 GZIP, LZF = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF
 FILTERS = {GZIP, LZF, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}  # of HDF5 datasets
 CSV_BLOCK = 1 << 18     # bytes parsed at a time, that they stay in the processor's cache
+CSV_SIGNS = b'0123456789+-.eE,"\t \r\n'  # of rows of numbers
+MOST_COLUMNS = 1 << 14  # of a CSV for pandas, which takes minutes of 200,000
 FORMS = ('.npy', '.npz', '.csv')  # of a video's file, the fastest first
 
 
@@ -317,11 +319,12 @@ def _read_csv(path):
             file.readline()  # the header row
             values = _plain_rows(file)
         if values is None:
-            # The header row is skipped, not read: pandas takes a row's first cell for its name where a row is longer.
-            values = pd.read_csv(path, dtype=np.float64, header=None, skiprows=1).to_numpy()
+            values = _odd_rows(path)
         if not np.isfinite(values).all():
             raise ValueError('found cells without a finite number')
         return values
+    except InputError:
+        raise
     except (ValueError, OSError) as error:
         raise InputError('%s: %s; expected a header row, then rows of numbers'
                          % (path, _bad_csv_cell(path) or one_line(error))) from None
@@ -348,6 +351,23 @@ def _plain_rows(file):
     except (ValueError, TypeError):
         return None
     return np.concatenate(blocks) if blocks else None
+
+
+def _odd_rows(path):
+    """Rows of a CSV that are numbers, but not plain ones, by pandas; ValueError where they are no numbers."""
+    with open(path, 'rb') as file:
+        file.readline()
+        content = file.read()
+    columns = 1 + max((line.count(b',') for line in content.splitlines()), default=0)
+    if columns > MOST_COLUMNS:
+        raise InputError('%s: found a row of %d cells, which are not all plain numbers; extract the features again'
+                         % (path, columns))
+    # The header row is skipped, not read: pandas takes a row's first cell for its name where a row is longer.
+    values = pd.read_csv(path, dtype=np.float64, header=None, skiprows=1).to_numpy()
+    odd = content.translate(None, CSV_SIGNS)
+    if odd:  # a column of True is 1 to pandas, and a number ends at NUL
+        raise ValueError('found %r among the numbers' % odd[:9].decode())
+    return values
 
 
 def _bad_csv_cell(path):

@@ -127,12 +127,19 @@ def test_arrays_of_another_kind_are_refused(tmp_path, end, numbers):
     ('a,b,c,d\n1,2,"3,4\n', 'expected a header row'),
     ('a,b,c,d\n', 'expected a header row, then rows of numbers'),
     ('', 'expected a header row, then rows of numbers'),
+    ('a,b,c,d\nTrue,2,3,4\n', "row 2, column 1: found 'True'"),
+    ('a,b,c,d\n1\x0002,2,3,4\n', "found '\\x00' among the numbers"),
     (b'a,b,c,d\n1,2,3,\xff\n', "codec can't decode byte 0xff")])
 def test_faulty_csv_names_row_and_column(tmp_path, content, message):
     path = str(tmp_path / 'v.csv')
     write(path, content)
     found = message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
     assert found.startswith(path + ': ') and message in found
+
+
+def test_a_csv_of_one_long_row_is_refused_quickly(tmp_path):
+    write(str(tmp_path / 'v.csv'), 'a,b,c,d\n' + '1,' * 10 ** 5 + 'x\n')  # pandas takes half a minute of it
+    assert 'found a row of 100001 cells' in message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
 
 
 def test_csv_with_byte_order_mark_and_windows_line_ends(tmp_path):
