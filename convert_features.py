@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from errors import InputError, one_line
 from features import FORMS, FeatureStore, interpolate
-from files import written_whole
+from files import size_of, writing, written_whole
 
 
 class Rescaling(NamedTuple):
@@ -75,7 +75,8 @@ def videos_of(conversion):
             for entry in entries:
                 video, form = os.path.splitext(entry.name)
                 if form in forms:
-                    found[video] = Source(entry.stat().st_size, entry.stat().st_mtime)
+                    status = entry.stat(follow_symlinks=entry.is_file())  # a link that leads nowhere: its own
+                    found[video] = Source(status.st_size, status.st_mtime)
     else:
         raise InputError('%s: found no such folder or HDF5 file' % source)
     if not found:
@@ -104,9 +105,11 @@ def convert_to_hdf5(conversion, workers):
     """
     videos = videos_of(conversion)
     partial = conversion.out + '.partial'
+    if os.path.isdir(conversion.out):
+        raise InputError('%s: found a folder, expected a file to write; name another with --out' % conversion.out)
     os.makedirs(os.path.dirname(partial) or '.', exist_ok=True)
     with _appendable(partial) as file:
-        there = [video for video in videos if video in file and file[video].dtype == conversion.dtype]
+        there = [video for video in videos if video in file and _is_made_so(conversion, file[video])]
         todo = [video for video in videos if video not in set(there)]
 
         def written():
@@ -131,8 +134,12 @@ def _appendable(path):
     """The HDF5 file at `path` to go on with; a new one where there is none, or what is there was cut off."""
     try:
         return h5py.File(path, 'a')
+    except BlockingIOError:
+        raise InputError('%s: another run writes it; wait for that run, or name another file with --out'
+                         % path) from None
     except OSError:
-        os.remove(path)
+        with writing(path):
+            os.remove(path)
         return h5py.File(path, 'w')
 
 
@@ -211,11 +218,18 @@ def _write_npy(video):
 def _is_there(conversion, video, changed):
     path = os.path.join(conversion.out, video + '.npy')
     try:
+        size_of(path)  # a pipe would hang
         found = np.load(path, mmap_mode='r', allow_pickle=False)
-        rows = conversion.rescaling.rows if conversion.rescaling else len(found)
-        return found.dtype == conversion.dtype and len(found) == rows and os.path.getmtime(path) >= changed
-    except (OSError, ValueError):
+        return _is_made_so(conversion, found) and os.path.getmtime(path) >= changed
+    except (OSError, ValueError, EOFError):  # an InputError is a ValueError
         return False
+
+
+def _is_made_so(conversion, found):
+    """Whether what a file holds has the form that this conversion gives it."""
+    return (isinstance(found, (np.ndarray, h5py.Dataset)) and found.dtype == conversion.dtype
+            and len(found.shape) == 2 and found.shape[1] == conversion.width
+            and (conversion.rescaling is None or conversion.rescaling.rows == found.shape[0]))
 
 
 def _count(results, videos):

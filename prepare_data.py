@@ -28,6 +28,7 @@ import split_data
 from config import DataConfig, ModelConfig
 from convert_features import Conversion, Rescaling, convert_to_hdf5, convert_to_npy
 from errors import InputError, exit_status
+from features import MOST_ROWS
 from files import sha256, written_whole
 from tables import read_annotation, read_class_names, read_durations
 
@@ -46,6 +47,7 @@ MOST_FETCHED = 64 << 20  # bytes of a file: more than a hundred times the publis
 PERCENTILES = (1, 25, 50, 75, 99)
 FEATURES = ('source_features', 'source_clips', 'target_clips', 'target_features')  # fields of DataConfig
 SHOWN = 20            # defective videos listed
+MOST_NUMBER = 10 ** 6  # of a flag that counts
 
 
 class Summary(NamedTuple):
@@ -221,6 +223,10 @@ def _download(url):
 
 def features_command(args):
     """Features below the data root, or in the folders named, -> the fast form; a summary of each."""
+    for name, least, most in (('feature_width', 1, MOST_NUMBER), ('rows', 1, MOST_ROWS), ('workers', 0, 1024)):
+        value = getattr(args, name)
+        if value is not None and not least <= value <= most:
+            raise InputError('--%s %d: expected %d to %d' % (name, value, least, most))
     data = DataConfig(data_root=args.data_root)
     paths = args.path or [path for path in map(data.path, FEATURES) if os.path.exists(path)]
     if not paths:

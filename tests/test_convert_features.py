@@ -152,6 +152,63 @@ def test_what_cannot_be_converted_is_said_in_one_line(features, flags, said, cap
     assert said in error and error.count('\n') == 1
 
 
+@pytest.mark.parametrize('flags', [('--workers', '-1'), ('--rows', '-5'), ('--rows', '0'), ('--rows', '1' * 12),
+                                   ('--feature_width', '0')])
+def test_numbers_that_cannot_be(features, flags, capsys):
+    assert convert(features[1], *flags) == 2
+    assert capsys.readouterr().err.startswith('error: %s %s: expected ' % flags)
+
+
+@pytest.mark.parametrize('form', ['npy', 'hdf5'])
+def test_places_that_cannot_be_written(features, form, tmp_path, capsys):
+    for out in ('file/below', 'file' if form == 'npy' else 'folder'):
+        os.makedirs(str(tmp_path / 'folder'), exist_ok=True)
+        (tmp_path / 'file').write_text('mine')
+        assert convert(features[1], '--form', form, '--out', str(tmp_path / out)) == 2
+        error = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error: ')]
+        assert len(error) == 1 and out.split('/')[0] in error[0] and (tmp_path / 'file').read_text() == 'mine'
+
+
+def test_a_link_that_leads_nowhere_is_listed(features, capsys):
+    os.symlink('nowhere', os.path.join(features[1], 'v.csv'))
+    assert convert(features[1]) == 2
+    output = capsys.readouterr()
+    assert '3 videos converted' in output.out and 'v.csv: No such file' in output.err
+
+
+def test_other_things_in_the_place_of_converted_features_are_replaced(features, capsys):
+    found, folder = features
+    later = time.time() + 10
+    for name, numbers in (('a', np.float32(1)), ('b b', None), ('ü', np.zeros((9, WIDTH + 1), np.float32))):
+        path = os.path.join(folder, name + '.npy')
+        with open(path, 'wb') as file:
+            if numbers is not None:
+                np.save(file, numbers)
+        os.utime(path, (later, later))
+    assert convert(folder) == 0
+    for name, values in found.items():
+        np.testing.assert_array_equal(np.load(os.path.join(folder, name + '.npy')), values)
+    with h5py.File(folder + '.h5.partial', 'w') as file:  # of another run with other flags
+        file['a'], file['ü'] = np.zeros((3, WIDTH + 1), np.float32), np.float32(1)
+        file.create_group('b b')
+    assert convert(folder, '--form', 'hdf5') == 0
+    for name, values in found.items():
+        np.testing.assert_array_equal(FeatureStore(folder, WIDTH).read(name), values)
+
+
+def test_a_file_that_another_run_writes_is_left_to_it(features, capsys):
+    path = features[1] + '.h5.partial'
+    holder = subprocess.Popen(
+        [sys.executable, '-c', 'import h5py, sys; f = h5py.File(sys.argv[1], "w"); f["v"] = 1; f.flush(); '
+         'print("held", flush=True); input()', path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b'held\n'
+    try:
+        assert convert(features[1], '--form', 'hdf5') == 2
+    finally:
+        holder.communicate(b'\n')
+    assert 'h5.partial: another run writes it' in capsys.readouterr().err and os.path.exists(path)
+
+
 def test_an_interrupt_leaves_whole_files(tmp_path):
     folder = tmp_path / 'many'
     folder.mkdir()
