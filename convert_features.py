@@ -66,8 +66,8 @@ def videos_of(conversion):
     if os.path.isfile(source):
         try:
             with h5py.File(source, 'r') as file:
-                found = {video: Source(file[video].id.get_storage_size(), os.path.getmtime(source)) for video in file}
-        except (OSError, KeyError, AttributeError) as error:
+                found = {video: Source(_stored(file, video), os.path.getmtime(source)) for video in file}
+        except Exception as error:  # h5py tells a damaged file by several types of error
             raise InputError('%s: not an HDF5 file of features (%s)' % (source, one_line(error))) from None
     elif os.path.isdir(source):
         forms = _forms(conversion)
@@ -82,6 +82,14 @@ def videos_of(conversion):
     if not found:
         raise InputError('%s: found no features to convert (looked for %s)' % (source, ', '.join(_forms(conversion))))
     return dict(sorted(found.items()))
+
+
+def _stored(file, video):
+    """Bytes of a dataset of an HDF5 file; 0 where it is none or a link, as reading it will say."""
+    if not isinstance(file.get(video, getlink=True), h5py.HardLink):
+        return 0
+    found = file[video]
+    return found.id.get_storage_size() if isinstance(found, h5py.Dataset) else 0
 
 
 def convert_to_npy(conversion, workers):

@@ -103,7 +103,11 @@ class FeatureStore:
     def missing(self, videos):
         """Those of `videos` that have no features here: one look at the folder, however many there are."""
         if not os.path.isdir(self.path):
-            there = set(self._open_hdf5())
+            file = self._open_hdf5()
+            try:
+                there = set(file)
+            except Exception as error:  # h5py tells a damaged file by several types of error
+                raise InputError('%s: cannot be read (%s)' % (self.path, one_line(error))) from None
             return [video for video in videos if video not in there]
         there = set(os.listdir(self.path))
         return [video for video in videos if not any(video + form in there for form in self._forms)]

@@ -176,6 +176,19 @@ def test_a_link_that_leads_nowhere_is_listed(features, capsys):
     assert '3 videos converted' in output.out and 'v.csv: No such file' in output.err
 
 
+def test_groups_and_links_of_an_hdf5_file_are_listed(tmp_path, capsys):
+    path = str(tmp_path / 'clips.h5')
+    os.mkfifo(str(tmp_path / 'pipe'))
+    with h5py.File(path, 'w') as file:
+        file['v'] = np.ones((2, WIDTH), np.float32)
+        file.create_group('group')
+        file['external'], file['soft'] = h5py.ExternalLink('pipe', '/v'), h5py.SoftLink('/nowhere')
+    assert convert(path, '--out', str(tmp_path / 'out')) == 2
+    output = capsys.readouterr()
+    assert '1 videos converted' in output.out and 'has no dataset group' in output.err
+    assert 'dataset external: found a link' in output.err and 'dataset soft: found a link' in output.err
+
+
 def test_other_things_in_the_place_of_converted_features_are_replaced(features, capsys):
     found, folder = features
     later = time.time() + 10

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from data_sets import NUMBERS, WIDTH, message_of, write, write_features
 
+from convert_features import Conversion, videos_of
 from errors import InputError
 from features import FeatureStore
 
@@ -346,6 +347,19 @@ def test_a_pickle_beside_is_named_not_loaded(tmp_path, end):
     message = message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
     assert message.startswith('%s: found a pickle' % (tmp_path / ('v' + end))) and 'np.save()' in message
     assert not os.path.exists(trap)
+
+
+@pytest.mark.parametrize('part', [b'TREE', b'SNOD', b'HEAP'])
+def test_a_damaged_list_of_hdf5_datasets_is_named(tmp_path, part):
+    path = str(tmp_path / 'clips.h5')
+    write_features(path, NUMBERS)
+    with open(path, 'rb') as file:
+        content = file.read()
+    assert part in content
+    write(path, content.replace(part, b'????'))
+    assert message_of(FeatureStore(path, WIDTH).missing, ['v']).startswith('%s: cannot be read (' % path)
+    assert message_of(videos_of, Conversion(path, 'out', WIDTH, 'float32', None)).startswith(
+        '%s: not an HDF5 file of features (' % path)
 
 
 def test_hdf5_leads_nowhere_else(tmp_path):
