@@ -29,7 +29,7 @@ class Defects:
         """One more defect of `kind`; `message` is an InputError or a line."""
         self.counts[kind] = self.counts.get(kind, 0) + 1
         if self.counts[kind] <= SHOWN:
-            self._shown.setdefault(kind, []).append('%s' % message)
+            self._shown.setdefault(kind, []).append(str(InputError('%s' % message)))  # one line, that can be printed
 
     def report(self, kind):
         """A `report` of tables.py's readers that adds to `kind`."""
@@ -134,6 +134,7 @@ def _check_ground_truth(data, validation, class_names, defects, summary):
         return
     faults = 0
     with defects.of('ground truth'):
+        _check_duplicates(path, defects)
         for error in ground_truth_faults(path):
             defects.add('ground truth', error)
             faults += 1

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from errors import InputError, one_line
 from features import FORMS, FeatureStore, interpolate
-from files import locked, writing, written_whole
+from files import locked, size_of, writing, written_whole
 
 MADE_OF = 'made_of'  # attribute of a dataset, of _made_of
 MOST_OVERHEAD = 1 << 20  # bytes that a dataset takes in an HDF5 file beside its numbers
@@ -75,8 +75,8 @@ def videos_of(conversion):
     if os.path.isfile(source):
         try:
             with h5py.File(source, 'r') as file:
-                found = {video: Source(file[video].id.get_storage_size(), os.path.getmtime(source)) for video in file}
-        except (OSError, KeyError, AttributeError) as error:
+                found = {video: Source(_stored(file, video), os.path.getmtime(source)) for video in file}
+        except Exception as error:  # h5py tells a damaged file by several types of error
             raise InputError('%s: not an HDF5 file of features (%s)' % (source, one_line(error))) from None
     elif os.path.isdir(source):
         forms = _forms(conversion)
@@ -84,14 +84,21 @@ def videos_of(conversion):
             for entry in entries:
                 video, form = os.path.splitext(entry.name)
                 if form in forms:
-                    # a link that leads nowhere is found missing where it is read
-                    status = entry.stat() if os.path.exists(entry.path) else entry.stat(follow_symlinks=False)
+                    status = entry.stat(follow_symlinks=entry.is_file())  # a link that leads nowhere: its own
                     found[video] = Source(status.st_size, status.st_mtime)
     else:
         raise InputError('%s: found no such folder or HDF5 file' % source)
     if not found:
         raise InputError('%s: found no features to convert (looked for %s)' % (source, ', '.join(_forms(conversion))))
     return dict(sorted(found.items()))
+
+
+def _stored(file, video):
+    """Bytes of a dataset of an HDF5 file; 0 where it is none or a link, as reading it will say."""
+    if not isinstance(file.get(video, getlink=True), h5py.HardLink):
+        return 0
+    found = file[video]
+    return found.id.get_storage_size() if isinstance(found, h5py.Dataset) else 0
 
 
 def convert_to_npy(conversion, workers):
@@ -270,6 +277,7 @@ def _write_npy(video):
 def _is_there(conversion, video, changed):
     path = os.path.join(conversion.out, video + '.npy')
     try:
+        size_of(path)  # of a regular file: a pipe would hang
         return os.path.getmtime(path) >= changed and _fits(np.lib.format.open_memmap(path, 'r'), conversion)
     except Exception:  # of what is no npy file, and of evaluating its header
         return False

@@ -44,12 +44,23 @@ def signal_status(number):
 
 
 def exit_status(main):
-    """Run `main()`; a process's exit status: 0, 2 after an InputError, signal_status after a signal; in one line."""
+    """Run `main()`; a process's exit status: 0, 2 after an InputError or OSError, signal_status after a signal.
+
+    What ended it is told in one line.
+    """
     try:
         with _signals_raise():
             main()
+            sys.stdout.flush()
     except InputError as error:
         print('error: %s' % error, file=sys.stderr)
+        return 2
+    except OSError as error:  # a folder, the disk, or nobody who reads what is printed
+        print('error: %s' % InputError(one_line(error)), file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # Python would try it once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     except Stopped as stopped:
         print(stopped, file=sys.stderr)

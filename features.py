@@ -7,6 +7,7 @@ import io
 import os
 import threading
 import zipfile
+import zlib
 
 import h5py
 import numpy as np
@@ -23,7 +24,12 @@ MOST_ROWS = 1 << 17     # of a video: a row per 8 frames for 9 hours
 MOST_HEADER = 10000     # bytes of an npy file's header, as numpy has it
 MOST_LINE = 1 << 22     # bytes of a CSV's header row
 MOST_CHUNK = 64 << 20   # bytes of an HDF5 chunk that is larger than its dataset
+MOST_CHUNKS = 1 << 10   # of a dataset, where it has fewer rows: HDF5 keeps 4 kB on each
+GZIP, LZF = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF
+FILTERS = {GZIP, LZF, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}  # of HDF5 datasets
 CSV_BLOCK = 1 << 18     # bytes parsed at a time, that they stay in the processor's cache
+CSV_SIGNS = b'0123456789+-.eE,"\t \r\n'  # of rows of numbers
+MOST_COLUMNS = 1 << 14  # of a CSV for pandas, which takes minutes of 200,000
 FORMS = ('.npy', '.npz', '.csv')  # of a video's file, the fastest first
 
 
@@ -98,7 +104,11 @@ class FeatureStore:
     def missing(self, videos):
         """Those of `videos` that have no features here: one look at the folder, however many there are."""
         if not os.path.isdir(self.path):
-            there = set(self._open_hdf5())
+            file = self._open_hdf5()
+            try:
+                there = set(file)
+            except Exception as error:  # h5py tells a damaged file by several types of error
+                raise InputError('%s: cannot be read (%s)' % (self.path, one_line(error))) from None
             return [video for video in videos if video not in there]
         there = set(os.listdir(self.path))
         return [video for video in videos if not any(video + form in there for form in self._forms)]
@@ -172,6 +182,8 @@ class FeatureStore:
             if chunk > max(dataset.size * dataset.dtype.itemsize, MOST_CHUNK):
                 raise InputError('%s: found chunks of %d bytes, more than its numbers take; write it again '
                                  'with chunks no larger than the dataset' % (source, chunk))
+            if chunk:
+                _check_chunks(dataset, chunk)
             return source, np.asarray(dataset[()])
         except InputError:
             raise
@@ -201,6 +213,35 @@ class FeatureStore:
                                   'loaded. If you trust it, load it where that does no harm and np.save() its '
                                   'numbers as %s.npy' % (path, names, video))
         return InputError('%s: no features of video %s (looked for %s)' % (self.path, video, names))
+
+
+def _check_chunks(dataset, size):
+    """Raise ValueError where reading chunks of `size` bytes each would take much more, in time or memory.
+
+    HDF5 expands all that is in a compressed chunk before it takes what belongs there. gzip makes a thousand times
+    as much of a chunk, so its output is counted; LZF a hundred times at most; one of the two in the other has no
+    limit, nor have filters that are code from elsewhere.
+    """
+    count = np.prod([-(-length // part) for length, part in zip(dataset.shape, dataset.chunks)], dtype=float)
+    if count > max(MOST_CHUNKS, len(dataset)):
+        raise ValueError('found %d chunks, expected a row each at least; write it again with larger ones' % count)
+    pipeline = dataset.id.get_create_plist()
+    filters = [pipeline.get_filter(number)[0] for number in range(pipeline.get_nfilters())]
+    if len(set(filters)) < len(filters) or not FILTERS.issuperset(filters) or {GZIP, LZF}.issubset(filters):
+        raise ValueError('found the filters %s, expected gzip or lzf; write it again with one of them' % filters)
+    if not {GZIP, LZF}.intersection(filters):
+        return
+    for slices in dataset.iter_chunks():
+        offset = tuple(part.start for part in slices)
+        stored = dataset.id.get_chunk_info_by_coord(offset).size  # 0: not written
+        if stored > 2 * size + 1024:
+            raise ValueError('found a chunk of %d bytes, compressed, expected %d at most' % (stored, size))
+        if stored and GZIP in filters:
+            without, content = dataset.id.read_direct_chunk(offset)
+            # a bit of `without` says that a filter was left out; a check sum may be among what gzip compressed
+            if not without >> filters.index(GZIP) & 1 and len(
+                    zlib.decompressobj().decompress(content, size + 5)) > size + 4:
+                raise ValueError('found a chunk that expands to more than its %d bytes' % size)
 
 
 def _read_npy(path, check):
@@ -283,11 +324,12 @@ def _read_csv(path):
             file.readline()  # the header row
             values = _plain_rows(file)
         if values is None:
-            # The header row is skipped, not read: pandas takes a row's first cell for its name where a row is longer.
-            values = pd.read_csv(path, dtype=np.float64, header=None, skiprows=1).to_numpy()
+            values = _odd_rows(path)
         if not np.isfinite(values).all():
             raise ValueError('found cells without a finite number')
         return values
+    except InputError:
+        raise
     except (ValueError, OSError) as error:
         raise InputError('%s: %s; expected a header row, then rows of numbers'
                          % (path, _bad_csv_cell(path) or one_line(error))) from None
@@ -314,6 +356,23 @@ def _plain_rows(file):
     except (ValueError, TypeError):
         return None
     return np.concatenate(blocks) if blocks else None
+
+
+def _odd_rows(path):
+    """Rows of a CSV that are numbers, but not plain ones, by pandas; ValueError where they are no numbers."""
+    with open(path, 'rb') as file:
+        file.readline()
+        content = file.read()
+    columns = 1 + max((line.count(b',') for line in content.splitlines()), default=0)
+    if columns > MOST_COLUMNS:
+        raise InputError('%s: found a row of %d cells, which are not all plain numbers; extract the features again'
+                         % (path, columns))
+    # The header row is skipped, not read: pandas takes a row's first cell for its name where a row is longer.
+    values = pd.read_csv(path, dtype=np.float64, header=None, skiprows=1).to_numpy()
+    odd = content.translate(None, CSV_SIGNS)
+    if odd:  # a column of True is 1 to pandas, and a number ends at NUL
+        raise ValueError('found %r among the numbers' % odd[:9].decode())
+    return values
 
 
 def _bad_csv_cell(path):

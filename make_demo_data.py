@@ -691,9 +691,13 @@ def read_manifest(out):
     try:
         with open(os.path.join(out, MANIFEST), encoding='utf-8') as file:
             manifest = json.load(file)
-    except (OSError, ValueError):
+        # It may come from elsewhere, and the files that it lists are deleted.
+        root = os.path.join(os.path.realpath(out), '')
+        folders = {os.path.dirname(os.path.join(out, name)) for name in manifest['files']}
+        is_ours = all(os.path.join(os.path.realpath(folder), '').startswith(root) for folder in folders)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
-    return manifest if isinstance(manifest, dict) and 'files' in manifest else None
+    return manifest if is_ours else None
 
 
 def all_there(out, manifest):
@@ -734,6 +738,10 @@ def make(settings, annotation, folder, seed, force=False):
     if before is not None:
         if before.get('summary') and dict(before, **manifest) == before and all_there(out, before):
             return '%s: is there already: %s' % (out, before['summary'])
+    copy = os.path.join(out, os.path.basename(ANNOTATION))
+    if os.path.exists(copy) and os.path.exists(annotation) and os.path.samefile(copy, annotation):
+        raise InputError('%s: is in the folder to make, which has a copy of it; move it to another' % annotation)
+    if before is not None:
         remove_made(out, before)
     data_set = plan(settings, annotation, seed)
     manifest['files'] = files_of(data_set, folder)
@@ -804,6 +812,8 @@ def check(args):
         ranges[name] = (1, np.inf)
     for name in ('context_seconds', 'shot_seconds'):
         ranges[name] = (0.1, np.inf)
+    if not args.out:
+        raise InputError('--out: found nothing, expected a folder')
     for name, (least, most) in ranges.items():
         value = getattr(args, name)
         if not least <= value <= most or value == np.inf:

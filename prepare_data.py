@@ -42,6 +42,7 @@ PUBLISHED = {  # file: sha256
 }
 TIMEOUT = 30          # seconds without a byte
 BLOCK = 1 << 16       # bytes read at a time
+MOST_FETCHED = 64 << 20  # bytes of a file: more than a hundred times the published ones
 PERCENTILES = (1, 25, 50, 75, 99)
 FEATURES = ('source_features', 'source_clips', 'target_clips', 'target_features')  # fields of DataConfig
 SHOWN = 20            # defective videos listed
@@ -184,6 +185,9 @@ def fetch(url, path, checksum):
         for block in _download(url):
             digest.update(block)
             file.write(block)
+            if file.tell() > MOST_FETCHED:
+                raise InputError('%s: found more than %d bytes, which the published file does not have; see whether '
+                                 'the address is right (--url)' % (url, MOST_FETCHED))
         if digest.hexdigest() != checksum:
             raise InputError('%s: found content with sha256 %s, expected %s; %s was not written: see whether '
                              'the address is right (--url) and try again'

@@ -275,7 +275,10 @@ def _number(value):
 
 
 def _edges(annotated):
-    start, end = map(_number, annotated['segment'])
+    segment = annotated['segment']
+    if not isinstance(segment, list):  # two digits of a text, or two keys, would do
+        raise TypeError('found the segment %s' % reprlib.repr(segment))
+    start, end = map(_number, segment)
     if not math.isfinite(start + end):
         raise ValueError('found a segment from %s to %s' % (start, end))
     return start, end

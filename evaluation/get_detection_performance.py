@@ -17,6 +17,8 @@ from errors import InputError, exit_status
 from evaluation import results as shared
 
 BARS_A_COLUMN = 100  # of the figure
+MOST_BARS = 2000     # of the figure
+MOST_SIGNS = 60      # of a name there
 
 
 class DetectionPerformance(NamedTuple):
@@ -190,11 +192,16 @@ def to_json(performance):
 
 def draw_ap(performance):
     """A figure of AP by class, the best on top, in as many columns as keep the names readable."""
+    if len(performance.classes) > MOST_BARS:
+        raise InputError('a figure of %d classes cannot be drawn, expected %d at most; leave out --figure'
+                         % (len(performance.classes), MOST_BARS))
+    # between two $ matplotlib would look for a formula
+    names = [name[:MOST_SIGNS].replace('$', '\\$') for name in performance.classes]
     average = performance.ap.mean(axis=1)
     order = np.argsort(-average, kind='stable')
     columns = -(-len(order) // BARS_A_COLUMN)
     bars = -(-len(order) // columns)
-    names_width, bars_width, height = 0.3 + 0.06 * max(map(len, performance.classes)), 2.5, 0.5 + 0.16 * bars
+    names_width, bars_width, height = 0.3 + 0.06 * max(map(len, names)), 2.5, 0.5 + 0.16 * bars
     figure = shared.new_figure((columns * (names_width + bars_width), height))
     # Laid out by hand: tight_layout is slow with 600 names.
     figure.subplots_adjust(left=names_width / figure.get_figwidth(), right=1, bottom=0, top=1,
@@ -207,7 +214,7 @@ def draw_ap(performance):
                   label='tIoU %.4g' % performance.tiou_thresholds[0])
         axes.barh(places, 100 * average[shown], height=0.45, color='#1f5a92', label='mean over tIoU')
         axes.set_yticks(places)
-        axes.set_yticklabels([performance.classes[k] for k in shown], fontsize=7)
+        axes.set_yticklabels([names[k] for k in shown], fontsize=7)
         axes.set_xlim(0, 100)
         axes.set_ylim(bars - 0.4, -0.6)  # downwards, and as high as the other columns
         axes.set_xlabel('AP (%)', fontsize=8)

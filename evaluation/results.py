@@ -25,6 +25,7 @@ from errors import InputError
 from files import read_json, write_text, written_whole
 
 TIOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)  # ActivityNet's ten
+MOST_THRESHOLDS = 1000                        # of one flag
 POLICIES = ('authors', 'official')            # for results of unknown videos
 PAIRS_AT_ONCE = 1 << 20                       # pairs whose tIoU is held at a time: bounds the memory
 
@@ -259,8 +260,8 @@ def segment_tiou(first, second):
     first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     start = np.maximum(first[..., 0], second[..., 0])
     end = np.minimum(first[..., 1], second[..., 1])
-    intersection = np.maximum(end - start, 0)
     with np.errstate(over='ignore', invalid='ignore'):  # lengths that no float holds: such a union is no number
+        intersection = np.maximum(end - start, 0)
         union = (first[..., 1] - first[..., 0]) + (second[..., 1] - second[..., 0]) - intersection
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
@@ -310,14 +311,14 @@ def parse_tiou_thresholds(text):
         if ':' in text:
             start, stop, step = map(float, text.split(':'))
             steps = int(round((stop - start) / step))
-            if steps < 0 or abs(start + steps * step - stop) > 1e-9:
+            if not 0 <= steps < MOST_THRESHOLDS or abs(start + steps * step - stop) > 1e-9:
                 raise ValueError
             return check_tiou_thresholds(np.linspace(start, stop, steps + 1))
         return check_tiou_thresholds([float(part) for part in text.split(',')])
     except (InputError, ValueError, ZeroDivisionError, OverflowError):
         raise argparse.ArgumentTypeError(
             '"%s": expected start:stop:step with the stop a whole number of steps away, or a comma list, of '
-            'numbers above 0 and up to 1' % text) from None
+            'numbers above 0 and up to 1, %d at most' % (text, MOST_THRESHOLDS)) from None
 
 
 def check_tiou_thresholds(thresholds):

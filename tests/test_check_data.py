@@ -79,6 +79,16 @@ def test_cross_references_of_the_ground_truth(config):
     assert 'video v1 has label bowing' in str(defects) and 'video stranger is no validation video' in str(defects)
 
 
+def test_repeated_keys_and_signs_that_cannot_be_printed(config, capsys):
+    first, second = json.dumps(annotated('waving\ud800')), json.dumps(annotated())
+    write(config.data.path('ground_truth'), '{"database": {"v1": %s, "x\\ud800": %s, "x\\ud800": %s}}' % (
+        first, second, second))
+    assert exit_status(lambda: prepare_data.main(flags(config))) == 2
+    found = capsys.readouterr().out
+    assert 'found key x\\ud800 2 times' in found and 'video v1 has label waving\\ud800' in found
+    assert '\ud800' not in found
+
+
 def test_a_listing_is_bounded(config):
     for name in os.listdir(config.data.path('source_clips')):
         os.remove(os.path.join(config.data.path('source_clips'), name))

@@ -200,6 +200,29 @@ def test_what_cannot_be_converted_is_said_in_one_line(features, flags, said, cap
     assert said in error and error.count('\n') == 1
 
 
+@pytest.mark.parametrize('form', ['npy', 'hdf5'])
+def test_places_that_cannot_be_written(features, form, tmp_path, capsys):
+    for out in ('file/below', 'file' if form == 'npy' else 'folder'):
+        os.makedirs(str(tmp_path / 'folder'), exist_ok=True)
+        (tmp_path / 'file').write_text('mine')
+        assert convert(features[1], '--form', form, '--out', str(tmp_path / out)) == 2
+        error = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error: ')]
+        assert len(error) == 1 and out.split('/')[0] in error[0] and (tmp_path / 'file').read_text() == 'mine'
+
+
+def test_groups_and_links_of_an_hdf5_file_are_listed(tmp_path, capsys):
+    path = str(tmp_path / 'clips.h5')
+    os.mkfifo(str(tmp_path / 'pipe'))
+    with h5py.File(path, 'w') as file:
+        file['v'] = np.ones((2, WIDTH), np.float32)
+        file.create_group('group')
+        file['external'], file['soft'] = h5py.ExternalLink('pipe', '/v'), h5py.SoftLink('/nowhere')
+    assert convert(path, '--out', str(tmp_path / 'out')) == 2
+    output = capsys.readouterr()
+    assert '1 videos converted' in output.out and 'has no dataset group' in output.err
+    assert 'dataset external: found a link' in output.err and 'dataset soft: found a link' in output.err
+
+
 def test_a_link_that_leads_nowhere_is_listed(features, capsys):
     _, folder = features
     os.symlink('nowhere', os.path.join(folder, 'c.csv'))

@@ -221,6 +221,7 @@ def test_malformed_rows_are_named(tmp_path, rows, message):
     (['--relatedness', '2'], '--relatedness 2.0'),
     (['--attributes', '3'], '--attributes 3'),
     (['--noise', 'nan'], '--noise nan'),
+    (['--out', ''], '--out: found nothing'),
     (['--seed', '-1'], '--seed -1')])
 def test_flags_are_checked(tmp_path, flags, message):
     with pytest.raises(InputError, match=message):
@@ -235,6 +236,28 @@ def test_a_folder_with_other_things_is_refused_unless_forced(tmp_path):
         make_tiny(tmp_path)
     make_tiny(tmp_path, ROWS, 0, '--force')
     assert (tmp_path / 'out' / 'thesis.txt').read_text() == 'mine'
+
+
+@pytest.mark.parametrize('files', [['../precious'], ['sub/../../precious'], ['{folder}/precious'], ['link/precious'],
+                                   3, [3], None])
+def test_nothing_outside_the_folder_is_deleted(tmp_path, files):
+    (tmp_path / 'precious').write_text('mine')
+    (tmp_path / 'out').mkdir()
+    os.symlink(str(tmp_path), str(tmp_path / 'out' / 'link'))
+    listed = [name.format(folder=tmp_path) if isinstance(name, str) else name for name in files] if isinstance(
+        files, list) else files
+    (tmp_path / 'out' / demo.MANIFEST).write_text(json.dumps({'files': listed, 'summary': 'made'}))
+    with pytest.raises(InputError, match='was not made by this script'):
+        make_tiny(tmp_path)
+    assert (tmp_path / 'precious').read_text() == 'mine'
+
+
+def test_an_annotation_in_the_folder_to_make_is_not_lost(tmp_path):
+    make_tiny(tmp_path)
+    own = tmp_path / 'out' / os.path.basename(demo.ANNOTATION)
+    with pytest.raises(InputError, match='is in the folder to make'):
+        demo.main(['--out', str(tmp_path / 'out'), '--annotation', str(own), '--seed', '5'])
+    assert own.exists()
 
 
 # The shipped annotation

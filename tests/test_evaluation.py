@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -62,6 +63,12 @@ def load(path):
 def test_tiou(first, second, expected):
     assert segment_tiou(first, second) == pytest.approx(expected, abs=1e-15)
     assert segment_tiou(second, first) == pytest.approx(expected, abs=1e-15)
+
+
+def test_lengths_that_no_float_holds_have_tiou_0():
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert segment_tiou([-1e308, 1e308], [[-1e308, 1e308], [0, 1]]).tolist() == [0, 0]
 
 
 def test_tiou_broadcasts():
@@ -386,7 +393,7 @@ def test_tiou_thresholds(text, expected):
 
 
 @pytest.mark.parametrize('text', ['', 'a', '0', '1.01', '0.5,nan', '0.5:0.95', '0.5:0.95:0.1', '0.9:0.5:0.1',
-                                  '0.5:0.9:0', '0:1:0.1', '0.5:inf:0.1'])
+                                  '0.5:0.9:0', '0:1:0.1', '0.5:inf:0.1', '0.5:1e18:1', '0.5:0.95:1e-6'])
 def test_wrong_tiou_thresholds(text):
     with pytest.raises(argparse.ArgumentTypeError):
         shared.parse_tiou_thresholds(text)
@@ -516,6 +523,21 @@ def test_figures_are_drawn(files, name):
     assert (files / 'out.png').read_bytes().startswith(b'\x89PNG')
 
 
+@pytest.mark.parametrize('label', ['$\\frac$', '$a_$', '$', 'a' * 10 ** 5, ''])
+def test_a_figure_of_any_class_name(tmp_path, label):
+    pytest.importorskip('matplotlib')
+    performance = evaluate_detections(truth_of({'v': [(0, 4, label)]}), results_of({}))
+    shared.write_figure(str(tmp_path / 'out.png'), get_detection_performance.draw_ap(performance))
+    assert (tmp_path / 'out.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_a_figure_of_too_many_classes():
+    truth = truth_of({'v': [(k, k + 1, 'class %d' % k) for k in range(2001)]})
+    performance = evaluate_detections(truth, results_of({}))
+    with pytest.raises(InputError, match='a figure of 2001 classes cannot be drawn'):
+        get_detection_performance.draw_ap(performance)
+
+
 def test_a_figure_of_an_unknown_kind(files):
     paths = [str(files / name) for name in ('gt.json', 'results.json', 'out.xyz')]
     with pytest.raises(InputError, match=r'out.xyz: a figure cannot be written as .xyz; use .png or .pdf'):
@@ -538,6 +560,16 @@ def test_script_errors_exit_with_2(files, name):
     assert (done.returncode, done.stdout) == (2, '')
     assert done.stderr.startswith('error: gt.json: expected a JSON object whose "results"')
     assert done.stderr.count('\n') == 1
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='no /dev/full here')
+def test_output_that_nobody_takes_is_one_line(files):
+    script = os.path.join(ROOT, 'evaluation', 'get_proposal_performance.py')
+    for shell in ('"$@" > /dev/full', '{ "$@"; echo $? >&3; } 3>&2 | true'):
+        done = subprocess.run(['bash', '-c', shell, '-', sys.executable, script, 'gt.json', 'results.json'],
+                              cwd=str(files), stderr=subprocess.PIPE, universal_newlines=True)
+        lines = done.stderr.splitlines()
+        assert lines[0].startswith('error: [Errno ') and (lines[1:] or [str(done.returncode)]) == ['2']
 
 
 @pytest.mark.parametrize('main', [get_detection_performance.main, get_proposal_performance.main])

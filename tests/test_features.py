@@ -6,12 +6,14 @@ import resource
 import threading
 import time
 import zipfile
+import zlib
 
 import h5py
 import numpy as np
 import pytest
 from data_sets import NUMBERS, WIDTH, message_of, write, write_features
 
+from convert_features import Conversion, videos_of
 from errors import InputError
 from features import FeatureStore
 
@@ -126,12 +128,19 @@ def test_arrays_of_another_kind_are_refused(tmp_path, end, numbers):
     ('a,b,c,d\n1,2,"3,4\n', 'expected a header row'),
     ('a,b,c,d\n', 'expected a header row, then rows of numbers'),
     ('', 'expected a header row, then rows of numbers'),
+    ('a,b,c,d\nTrue,2,3,4\n', "row 2, column 1: found 'True'"),
+    ('a,b,c,d\n1\x0002,2,3,4\n', "found '\\x00' among the numbers"),
     (b'a,b,c,d\n1,2,3,\xff\n', "codec can't decode byte 0xff")])
 def test_faulty_csv_names_row_and_column(tmp_path, content, message):
     path = str(tmp_path / 'v.csv')
     write(path, content)
     found = message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
     assert found.startswith(path + ': ') and message in found
+
+
+def test_a_csv_of_one_long_row_is_refused_quickly(tmp_path):
+    write(str(tmp_path / 'v.csv'), 'a,b,c,d\n' + '1,' * 10 ** 5 + 'x\n')  # pandas takes half a minute of it
+    assert 'found a row of 100001 cells' in message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
 
 
 def test_csv_with_byte_order_mark_and_windows_line_ends(tmp_path):
@@ -340,6 +349,19 @@ def test_a_pickle_beside_is_named_not_loaded(tmp_path, end):
     assert not os.path.exists(trap)
 
 
+@pytest.mark.parametrize('part', [b'TREE', b'SNOD', b'HEAP'])
+def test_a_damaged_list_of_hdf5_datasets_is_named(tmp_path, part):
+    path = str(tmp_path / 'clips.h5')
+    write_features(path, NUMBERS)
+    with open(path, 'rb') as file:
+        content = file.read()
+    assert part in content
+    write(path, content.replace(part, b'????'))
+    assert message_of(FeatureStore(path, WIDTH).missing, ['v']).startswith('%s: cannot be read (' % path)
+    assert message_of(videos_of, Conversion(path, 'out', WIDTH, 'float32', None)).startswith(
+        '%s: not an HDF5 file of features (' % path)
+
+
 def test_hdf5_leads_nowhere_else(tmp_path):
     path = str(tmp_path / 'clips.h5')
     with h5py.File(str(tmp_path / 'other.h5'), 'w') as file:
@@ -379,3 +401,45 @@ def test_a_csv_without_its_header_row_is_refused(tmp_path, header, is_one):
         assert store.read('v').tolist() == [[5, 6, 7, 8]]
     else:
         assert 'v.csv: row 1: found numbers (' in message_of(store.read, 'v')
+
+
+@pytest.mark.parametrize('filters', [(), ('shuffle',), ('fletcher32',), ('shuffle', 'fletcher32')])
+@pytest.mark.parametrize('compression', [None, 'gzip', 'lzf'])
+def test_compressed_hdf5_is_read(tmp_path, compression, filters):
+    flags = {name: True for name in filters}
+    path, numbers = str(tmp_path / 'clips.h5'), np.random.RandomState(0).rand(67, WIDTH).astype(np.float32)
+    with h5py.File(path, 'w') as file:
+        file.create_dataset('v', data=numbers, chunks=(16, WIDTH), compression=compression, **flags)
+        unwritten = file.create_dataset('w', (67, WIDTH), 'f4', chunks=(1, WIDTH), compression=compression, **flags)
+        unwritten[3] = 1
+    store = FeatureStore(path, WIDTH)
+    np.testing.assert_array_equal(store.read('v'), numbers)
+    assert store.read('w').sum() == WIDTH
+
+
+def test_an_hdf5_chunk_that_expands_is_refused_unread(tmp_path):
+    path = str(tmp_path / 'clips.h5')
+    bomb = zlib.compressobj(9)
+    bomb = b''.join([bomb.compress(bytes(1 << 20)) for _ in range(200)] + [bomb.flush()])
+    with h5py.File(path, 'w') as file:
+        for name, content in (('whole', bomb), ('hidden', zlib.compress(bytes(16 * WIDTH * 4)) + bytes(10 ** 6))):
+            for kind in ('gzip', 'lzf'):
+                dataset = file.create_dataset(name + kind, (512, WIDTH), 'f4', chunks=(16, WIDTH), compression=kind)
+                dataset.id.write_direct_chunk((32, 0), content)
+        twice = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        twice.set_chunk((16, WIDTH))
+        twice.set_deflate(9)
+        twice.set_deflate(9)
+        h5py.h5d.create(file.id, b'twice', h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple((512, WIDTH)), twice)
+        file.create_dataset('other', (512, WIDTH), 'f4', chunks=(16, WIDTH), scaleoffset=3)
+        file.create_dataset('cells', (1 << 17, WIDTH), 'f4', chunks=(1, 1))[0, 0] = 1
+        small = file.create_dataset('small', (512, WIDTH), 'f4', chunks=(16, WIDTH), compression='gzip')
+        small.id.write_direct_chunk((0, 0), zlib.compress(bytes(10 ** 6)))
+    before, store = most_memory(), FeatureStore(path, WIDTH)
+    for name, message in (('wholegzip', 'compressed, expected 256 at most'), ('wholelzf', 'expected 256 at most'),
+                          ('hiddengzip', 'expected 256 at most'), ('hiddenlzf', 'expected 256 at most'),
+                          ('twice', 'found the filters [1, 1]'), ('other', 'found the filters [6]'),
+                          ('cells', 'found 524288 chunks'), ('small', 'expands to more than its 256 bytes')):
+        found = message_of(store.read, name)
+        assert found.startswith('%s: dataset %s: ' % (path, name)) and message in found
+    assert most_memory() - before < 50000

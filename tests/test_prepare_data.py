@@ -309,6 +309,13 @@ def test_other_file_is_overwritten_only_by_force(server, tmp_path, capsys):
     assert files_in(tmp_path) == server.contents
 
 
+def test_a_download_without_end_is_cut(server, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(prepare_data, 'MOST_FETCHED', 1000)
+    assert run('fetch', tmp_path, '--url', server.url) == 2
+    assert 'found more than 1000 bytes' in error_of(capsys)
+    assert files_in(tmp_path) == {}
+
+
 def test_folder_that_cannot_be_made(server, tmp_path, capsys):
     (tmp_path / 'file').write_text('')
     assert run('fetch', tmp_path / 'file', '--url', server.url) == 2

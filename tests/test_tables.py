@@ -109,8 +109,8 @@ def test_segments_without_length_or_outside_are_counted(tmp_path, segments, usab
 
 
 @pytest.mark.parametrize('segment', [(float('nan'), 3), (0, float('nan')), (0, float('inf')), (float('-inf'), 3),
-                                     ('0_1', 3), (True, 3), (0, 10 ** 400), (1e308, 1e308), 'ab',
-                                     {'a': 1, 'b': 2}, None])
+                                     ('0_1', 3), (True, 3), (0, 10 ** 400), (1e308, 1e308), 'ab', '04',
+                                     {'a': 1, 'b': 2}, {'0': 1, '4': 2}, None])
 def test_segments_that_are_no_numbers(tmp_path, segment):
     assert 'video v: ' in message_of(videos_of, tmp_path, [(0, 4), segment])
     faults = []
