@@ -204,8 +204,9 @@ def verify(prefix):
     if not isinstance(checksums_then, dict):
         raise InputError('%s.json: unreadable: expected an object with checksums "files"; use another snapshot'
                          % prefix)
+    there = _ends(prefix)  # looked for there, a name leads nowhere else
     for end, checksum in checksums_then.items():
-        if not os.path.exists(prefix + end):
+        if end not in there:
             raise InputError('%s%s: is missing; use another snapshot' % (prefix, end))
         if sha256(prefix + end) != checksum:
             raise InputError('%s%s: damaged, not the file that was written (SHA-256); use another snapshot'

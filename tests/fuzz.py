@@ -23,7 +23,8 @@ RESULTS = {'results': {'v': [{'segment': [0, 3.5], 'score': 0.5, 'label': 'a'}],
 FILES = collections.OrderedDict([
     ('info', 'info.csv'), ('labels', 'labels.txt'), ('names', 'names.txt'), ('annotation', 'annotation.txt'),
     ('entries', 'entries.json'), ('ground_truth', 'truth.json'), ('results', 'results.json'),
-    ('npy', 'v.npy'), ('npz', 'v.npz'), ('csv', 'v.csv'), ('h5', 'store.h5'), ('id', 'id.txt')])
+    ('npy', 'v.npy'), ('npz', 'v.npz'), ('csv', 'v.csv'), ('h5', 'store.h5'), ('id', 'id.txt'),
+    ('settings', 'aher_adv_model_checkpoint-step_1.json'), ('progress', 'training_state-step_1.json')])
 
 
 def seed(parser):
@@ -37,6 +38,12 @@ def seed(parser):
              'csv': 'a,b,c,d\n1,2,3,4\n5,6,7,8e-1\n'}
     if parser in texts:
         return texts[parser].encode()
+    if parser == 'settings':
+        import config
+        return json.dumps(dict(config.to_dict(config.PRESETS['demo']), files={})).encode()
+    if parser == 'progress':
+        window = {'sums': {'a': 0.5}, 'steps': 1, 'skips': 0, 'all_skips': 0}
+        return json.dumps({'files': {}, 'progress': {'window': window, 'next_videos': {}}}).encode()
     file = io.BytesIO()
     if parser == 'h5':
         with h5py.File(file, 'w') as store:
@@ -77,7 +84,21 @@ def parse(parser, path):
         tables.check_id(name)
         assert os.path.dirname(os.path.normpath(os.path.join('/a/b', name + '.npy'))) == '/a/b'
 
-    return {'info': lambda path: tables.read_info(path, 'training'),
+    def go_on(path):
+        import aher_k600_train
+        import config
+        import snapshots
+        folder = os.path.dirname(path)
+        for beside in ('settings', 'progress'):
+            prefix = os.path.join(folder, FILES[beside][:-len('.json')])
+            open(prefix + '.index', 'w').close()
+            if beside != parser:
+                with open(prefix + '.json', 'wb') as file:
+                    file.write(seed(beside))
+        snapshots.start_of(config.PRESETS['demo']._replace(model_dir=folder, resume=snapshots.path(folder, 1)),
+                           aher_k600_train.check_progress)
+
+    return {'settings': go_on, 'progress': go_on, 'info': lambda path: tables.read_info(path, 'training'),
             'labels': lambda path: tables.read_labels(path, 3),
             'names': tables.read_class_names, 'annotation': lambda path: tables.read_annotation(path, 3),
             'entries': read_entries, 'ground_truth': evaluation.read_ground_truth, 'results': evaluate,
@@ -106,7 +127,9 @@ def main():
     parser.add_argument('--seconds', type=int, default=30)
     args = parser.parse_args()
     import atheris
-    with atheris.instrument_imports(include=['tables', 'features', 'files', 'evaluation', 'zipfile', 'json']):
+    ours = ['tables', 'features', 'files', 'evaluation', 'snapshots', 'config']
+    with atheris.instrument_imports(include=ours + ['zipfile', 'json']):
+        import config  # noqa: F401
         import evaluation.get_detection_performance
         import evaluation.get_proposal_performance  # noqa: F401
         import tables  # noqa: F401

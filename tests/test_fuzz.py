@@ -73,6 +73,10 @@ def result(**changes):
     return fuzz.json.dumps({'results': {'v': [found]}})
 
 
+def damaged_record(parser, **changes):
+    return fuzz.json.dumps(dict(fuzz.json.loads(fuzz.seed(parser).decode()), **changes))
+
+
 REFUSED = {  # what a parser that trusts its input takes, hangs on, or fails of with another error
     'info': ['', 'video,subset\n"v,training\n', 'video,subset\n../v,training\n', 'video,subset\nv\0,training\n',
              'video,subset\nv,training\nv,validation\n', 'video\nv\n',
@@ -105,6 +109,14 @@ REFUSED = {  # what a parser that trusts its input takes, hangs on, or fails of 
             'a,b,c,d\n1,2,3,"4\n', b'a,b,c,d\n1,2,3,\xff\n', 'a,b,c,d\n[1],2,3,4\n', 'a,b,c,d\n[1,2],3,4\n',
             'a,b,c,d\n{"a":1},2,3,4\n', 'a,b,c,d\n1,2,3,4],[1,2,3,4\n', 'a,b,c,d\n1,2,3,null\n'],
     'h5': [b'', b'\x89HDF\r\n\x1a\n', b'\x89HDF\r\n\x1a\n' + bytes(2000), fuzz.seed('h5')[:-20]],
+    'settings': ['', '[]', '{}', '{"files": {}}', damaged_record('settings', files=[]), '[' * 10 ** 5,
+                 damaged_record('settings', files={'.index': 3}), damaged_record('settings', files={'\0': 'a'}),
+                 damaged_record('settings', files={'/../../none': 'a'}), damaged_record('settings', model=None),
+                 damaged_record('settings', train={'seed': 'one'}), damaged_record('settings', data=[1])],
+    'progress': ['', '[]', '{"files": {}}', damaged_record('progress', progress=[]), '[' * 10 ** 5,
+                 damaged_record('progress', progress={}), damaged_record('progress', progress={
+                     'window': {'sums': {'a': 'b'}, 'steps': 1, 'skips': 0, 'all_skips': 0}, 'next_videos': {}}),
+                 damaged_record('progress', progress={'window': {'steps': 1}, 'next_videos': 3})],
     'id': ['', ' ', '.', '..', '../v', '/v', 'a/b', 'a\\b', 'C:v', 'con', 'NUL.mp4', 'v\0', 'v\n', '\u202ev',
            b'\xff'],
 }
