@@ -19,7 +19,7 @@ import snapshots
 from aher_model import BACKBONE, DISCRIMINATOR, GENERATOR, HEADS, SOURCE_CLASSIFIER, TARGET_CLASSIFIER, TRANSFER
 from data_loader import TRAINING_PATHS, check_paths, reported, resolve_classes, training_stream, videos_of
 from errors import InputError, Stopped, leave
-from files import append, locked, write_text
+from files import append, locked, size_of, write_text
 from stopping import Stop
 from tensorflow_setup import session as new_session
 from tensorflow_setup import tf
@@ -427,7 +427,7 @@ class Guard:
 def _cut_log(config, step):
     """Drop log lines of steps after `step`, and one that was not finished: the run writes them again."""
     path, kept = os.path.join(config.model_dir, LOG_NAME), []
-    if os.path.exists(path):
+    if os.path.exists(path) and size_of(path):
         with open(path, encoding='utf-8', errors='replace') as lines:
             for line in lines:
                 match = re.match(r'step (\d+) .*\n$', line)

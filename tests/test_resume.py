@@ -378,7 +378,8 @@ class Small:
         while self.session.run(self.counter) < step:
             self.session.run(self.step)
         config = settings.override(self.config, **changes)
-        return snapshots.save(self.session, self.parts, config, step, {'window': {}, 'at': step})
+        return snapshots.save(self.session, self.parts, config, step,
+                              {'window': {}, 'next_videos': {}, 'at': step})
 
     def resumed_step(self):
         return snapshots.start_of(self.config).step
@@ -591,7 +592,7 @@ def test_folders_in_the_place_of_files_are_said(tmp_path):
     with small_training(tmp_path, [], max_steps=1) as small:
         folder = folder_of(small)
         os.mkdir(os.path.join(folder, aher_k600_train.LOG_NAME))
-        with pytest.raises(InputError, match='loss_results_log.txt: cannot be written: it is not a regular file'):
+        with pytest.raises(InputError, match='loss_results_log.txt: found a folder, expected a file'):
             small.train()
     os.mkdir(os.path.join(folder, snapshots.STATE_PREFIX + '9.index_old'))
     with pytest.raises(InputError, match='cannot be written: Is a directory'):
