@@ -267,11 +267,16 @@ def draw_table(rows):
 
 
 def draw_sweep(rows, names, shown):
-    """Figure: a panel for each measure in `shown` and experiment in `names`, a line a variant; mean and deviation."""
+    """Figure: a panel for each measure in `shown` and experiment in `names`, a line a variant: mean and deviation.
+
+    A measure has the same scale in all its panels.
+    """
     panels = [(name, measure) for name in names for measure in shown]
-    figure = new_figure((4.5 * len(panels), 4))
+    figure, first = new_figure((4.5 * len(panels), 4)), {}
     for place, (name, measure) in enumerate(panels, start=1):
-        experiment, axes = EXPERIMENTS[name], figure.add_subplot(1, len(panels), place)
+        experiment = EXPERIMENTS[name]
+        axes = figure.add_subplot(1, len(panels), place, sharey=first.get(measure))
+        first.setdefault(measure, axes)
         seeds = {row['seed'] for row in rows if row['knob'] == experiment.knob}  # the table has more
         same = [row for row in rows if row['seed'] in seeds]
         for variant in experiment.variants:
