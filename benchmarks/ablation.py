@@ -96,7 +96,7 @@ EXPERIMENTS = collections.OrderedDict([
     ('moments', Experiment('moments_per_class', (5, 15, DEFAULTS.moments_per_class), ('full',), SEEDS[:2])),
     # where context tells most of the action, does it help to learn it, or to learn how it goes with the action?
     ('context', Experiment('context_strength', (2.0,), (
-        'full', 'transfer = identity', 'no adversary', FASTER, 'generator never trained'), SEEDS[:2]))])
+        'full', 'transfer = identity', 'no adversary', FASTER, 'generator never trained'), SEEDS[:3]))])
 
 
 class World(NamedTuple):
