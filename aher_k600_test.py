@@ -23,7 +23,7 @@ from errors import InputError, Stopped, leave
 from evaluation.get_detection_performance import draw_ap, evaluate_detections
 from evaluation.get_proposal_performance import draw_curves, evaluate_proposals
 from evaluation.results import TIOU_THRESHOLDS, read_ground_truth, read_results, write_figure, write_json
-from files import append, locked, read_json, sha256, sweep, written_whole
+from files import append, locked, read_json, sha256, sweep, write_text
 from stopping import Stop
 from tables import read_class_names
 from tensorflow_setup import session as new_session
@@ -153,8 +153,7 @@ def test_snapshot(session, tester, step, checksums, config, class_names):
     partial = _partial_path(path)
     done = begun(partial, origin, config.test.test_batch_size, tester.videos) if config.resume == 'auto' else []
     # written anew: the end may be torn, or a batch that is not whole
-    with written_whole(partial) as whole, open(whole, 'w', encoding='utf-8') as lines:
-        lines.writelines(json.dumps(line) + '\n' for line in [origin] + done)
+    write_text(partial, ''.join(json.dumps(line) + '\n' for line in [origin] + done))
     if len(done) < len(tester.videos):
         snapshots.restore(session, snapshots.path(config.model_dir, step), tester.part)
         session.run(tester.transfer)

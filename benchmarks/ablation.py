@@ -48,6 +48,7 @@ class Variant(NamedTuple):
 ANNOTATED = {field: getattr(SUPERVISED, field) for field in SUPERVISED._fields if field.startswith('source_')}
 UNIFORM = 'uniform windows, the label of full'
 FASTER = 'adversary at ten times the rate'
+TRIED = ('published rate (1e-4)', 'published moment ratios (14…19)')
 VARIANTS = (
     Variant('full', {}, {
         UNIFORM: {'proposals': 'uniform'},
@@ -62,9 +63,8 @@ VARIANTS = (
     Variant('generator never trained', {'context': 'untrained'}),
     Variant('no context', {'context': 'none'}),
     Variant('source only', {'context': 'unused'}),
-    Variant('published rate (1e-4)', {'learning_rate': PRESETS['k600'].train.learning_rate}),
-    Variant('published moment ratios (14…19)', {
-        'moment_ratios': ','.join(map(str, PRESETS['k600'].data.moment_ratios))}),
+    Variant(TRIED[0], {'learning_rate': PRESETS['k600'].train.learning_rate}),
+    Variant(TRIED[1], {'moment_ratios': ','.join(map(str, PRESETS['k600'].data.moment_ratios))}),
     Variant('published faults F1, F2, F3', {'mode': 'authors'}),
     Variant('fault F1 alone', {'mode': 'F1'}),
     Variant('fault F2 alone', {'mode': 'F2'}),
@@ -85,7 +85,6 @@ class Experiment(NamedTuple):
 
 DEFAULTS = demo.Settings()
 TITLES = tuple(variant.title for variant in VARIANTS)
-TRIED = ('published rate (1e-4)', 'published moment ratios (14…19)')
 EXPERIMENTS = collections.OrderedDict([
     ('table', Experiment('relatedness', (DEFAULTS.relatedness,),
                          tuple(title for title in TITLES if title not in TRIED + (FASTER,)), SEEDS)),
