@@ -371,8 +371,8 @@ def test_workers_read_together_beside_the_session_and_keep_the_order(tmp_path, m
 
     def first_ends_last(store, name, rows=None):
         if name in names[:6]:
-            together.wait(20)
-            released.wait(20)
+            together.wait(120)
+            released.wait(120)
         while name == names[0] and len(ended) < 5:
             time.sleep(0.001)
         found = read(store, name, rows)
@@ -387,7 +387,7 @@ def test_workers_read_together_beside_the_session_and_keep_the_order(tmp_path, m
             session.run(stream.initializer)
             reader = threading.Thread(target=lambda: found.extend(session.run(index) for _ in range(5)))
             reader.start()
-            assert all_read.wait(20)
+            assert all_read.wait(120)
             assert session.run(other) == 2 and not ended  # not held up by threads that wait for a disk
             released.set()
             reader.join()
@@ -619,9 +619,7 @@ def test_a_process_ends_in_the_middle_of_a_stream(tmp_path):
                                stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=path))
     try:
         assert process.stdout.readline() == b'closed\n'
-        closed = time.time()
-        assert process.wait(timeout=30) == 0
-        assert time.time() - closed < 15
+        assert process.wait(timeout=600) == 0
         assert b'Traceback' not in process.stderr.read()
     finally:
         process.kill()

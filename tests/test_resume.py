@@ -59,6 +59,22 @@ def tiny(world, models, **changes):
 
 # The runs of the training graph
 
+def send_and_be_heard(number):
+    """Send this process the signal `number`; returns when the listening thread has said that it came."""
+    heard, say = threading.Event(), stopping.Stop._say
+
+    def say_and_set(stop, text):
+        say(stop, text)
+        heard.set()
+
+    stopping.Stop._say = say_and_set
+    try:
+        os.kill(os.getpid(), number)
+        assert heard.wait(60)
+    finally:
+        stopping.Stop._say = say
+
+
 @contextlib.contextmanager
 def signal_at(step, number):
     """Send this process the signal `number` in the `step`-th step that counts."""
@@ -67,8 +83,7 @@ def signal_at(step, number):
     def add_and_send(window, losses):
         counted.append(losses)
         if len(counted) == step:
-            os.kill(os.getpid(), number)
-            time.sleep(0.2)  # the listening thread is to hear it in this step
+            send_and_be_heard(number)
         return add(window, losses)
 
     aher_k600_train.Window.add = add_and_send
@@ -183,7 +198,6 @@ def test_a_reader_that_fails_ends_the_run_with_its_reason(world, monkeypatch, fa
     def fail(*_, **__):
         raise failure
 
-    since = time.time()
     with tf.Graph().as_default(), new_session() as session:
         stream = data_loader.training_stream(tiny(world, 'failing'))
         session.run(stream.initializer)
@@ -192,7 +206,7 @@ def test_a_reader_that_fails_ends_the_run_with_its_reason(world, monkeypatch, fa
         with pytest.raises(type(failure)) as caught, data_loader.reported(stream):
             for _ in range(20):
                 session.run(stream.batch)
-    assert caught.value is failure and time.time() - since < 20
+    assert caught.value is failure
 
 
 def test_a_stream_begins_where_it_is_told(world):
@@ -218,9 +232,10 @@ def started(*arguments):
                             universal_newlines=True)
 
 
-def wait_for(path, process):
-    for _ in range(1200):
-        if os.path.exists(str(path)) or process.poll() is not None:
+def wait_for(come, process):
+    """Wait until `come()` or, on a machine however slow, for 10 minutes."""
+    for _ in range(12000):
+        if come() or process.poll() is not None:
             break
         time.sleep(0.05)
     assert process.poll() is None, process.communicate()
@@ -231,7 +246,7 @@ def test_kill_9_then_sigterm_then_another_run_beside_it(world, capsys):
     arguments = ['--config', 'demo', '--data_root', str(world / 'data'), '--model_dir', str(models), '--batch_size',
                  '2', '--context', 'localized', '--log_step', '1', '--max_steps', '100000']
     first = started('aher_k600_train.py', *arguments, '--snapshot_step', '3')
-    wait_for(models / (snapshots.PREFIX + '6.index'), first)
+    wait_for((models / (snapshots.PREFIX + '6.index')).exists, first)
     error = error_of(capsys, aher_k600_train, *arguments)
     assert '.train.lock: held by process %d on ' % first.pid in error
     first.kill()
@@ -239,15 +254,10 @@ def test_kill_9_then_sigterm_then_another_run_beside_it(world, capsys):
     newest = snapshots.steps_in(str(models))[-1]
 
     second = started('aher_k600_train.py', *arguments, '--snapshot_step', '100000')
-    for _ in range(1200):
-        lines = log_of(models)
-        if lines and int(lines[-1].split()[1]) > newest + 2 or second.poll() is not None:
-            break
-        time.sleep(0.05)
+    wait_for(lambda: int((log_of(models) or ['step 0'])[-1].split()[1]) > newest + 2, second)
     second.send_signal(signal.SIGTERM)
-    since = time.time()
-    output, errors = second.communicate(timeout=60)
-    assert second.returncode == 143 and time.time() - since < 20, errors
+    output, errors = second.communicate(timeout=300)
+    assert second.returncode == 143, errors
     assert 'going on from %s%d' % (models / snapshots.PREFIX, newest) in output
     assert errors.splitlines()[-1].startswith('stopped by SIGTERM; snapshot of step ')
     steps = [int(line.split()[1]) for line in log_of(models)]
@@ -266,7 +276,7 @@ def main():
         print('ready', flush=True)
         if sys.argv[1] == 'hang':
             with stop.round():
-                time.sleep(60)
+                time.sleep(600)
         while sys.argv[1] == 'deaf' or not stop.asked:
             time.sleep(0.01)
     raise Stopped(stop.asked)
@@ -280,23 +290,22 @@ leave(main)
 def test_signals(how, signals, status):
     process = started('-c', STOP, how)
     assert process.stdout.readline() == 'ready\n'
-    for number in signals:
+    process.send_signal(signals[0])
+    assert process.stderr.readline() == '\n' and 'a second signal stops at once' in process.stderr.readline()
+    for number in signals[1:]:
         process.send_signal(number)
-        time.sleep(0.2)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == status and 'Traceback' not in errors
-    lines = [line for line in errors.splitlines() if line]
-    assert 'a second signal stops at once' in lines[0]
     assert {'listen': 'stopped by', 'hang': 'stopped at once (the step did not end in 1 s',
-            'deaf': 'stopped at once (a second signal'}[how] in lines[1]
+            'deaf': 'stopped at once (a second signal'}[how] in errors
 
 
 def test_a_signal_before_the_loop():
     process = started('-c', 'import time\nfrom errors import leave\n'
-                            'def main():\n    print("ready", flush=True)\n    time.sleep(60)\nleave(main)')
+                            'def main():\n    print("ready", flush=True)\n    time.sleep(600)\nleave(main)')
     process.stdout.readline()
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=10)[1] == 'stopped by SIGTERM\n' and process.returncode == 143
+    assert process.communicate(timeout=300)[1] == 'stopped by SIGTERM\n' and process.returncode == 143
 
 
 def test_ctrl_c_while_a_script_is_imported(tmp_path):
@@ -306,29 +315,31 @@ def test_ctrl_c_while_a_script_is_imported(tmp_path):
 
 
 HANG = '''
-import time
+import threading, time
+import data_loader
 import numpy as np
 from errors import leave
 from tensorflow_setup import session, tf
+hung = threading.Barrier(3)
 def read(index):
-    time.sleep(60 * (index > 1))
+    if index > 1:
+        hung.wait()
+        time.sleep(3600)
     return np.float32(index)
 def main():
     data = tf.data.Dataset.range(9).map(lambda index: tf.numpy_function(read, [index], tf.float32), 2).prefetch(2)
-    iterator = tf.data.make_initializable_iterator(data)
+    iterator = data_loader._iterator(data, 2)
     with session() as running:
         running.run(iterator.initializer)
         running.run(iterator.get_next())
-        time.sleep(0.5)
+        hung.wait()
 leave(main)
 '''
 
 
 def test_a_read_that_hangs_does_not_hold_the_process():
-    since = time.time()
-    done = python('-c', HANG)
+    done = python('-c', HANG)  # within the time that python() gives it, far less than the read takes
     assert done.returncode == 0, done.stderr
-    assert time.time() - since < 40
 
 
 def test_a_slow_read_is_said_once(tmp_path, monkeypatch, capsys):
@@ -336,13 +347,16 @@ def test_a_slow_read_is_said_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(stopping, 'LOOK', 0.05)
     bad, features_come = BadData(settings.Config().data, str(tmp_path)), threading.Event()
     reader = threading.Thread(target=bad.read, args=('moment', 'v', features_come.wait))
+    said = ''
     with stopping.Stop('step', bad.slow):
         reader.start()
+        while not said:
+            time.sleep(0.05)
+            said = capsys.readouterr().err
         time.sleep(0.5)
         features_come.set()
         reader.join()
-    said = capsys.readouterr().err
-    assert said == '\nvideo v (moment): reading its features takes more than 0.1 s; does the disk hang?\n'
+    assert said + capsys.readouterr().err == '\nvideo v (moment): reading its features takes more than 0.1 s; does the disk hang?\n'
     assert bad.slow() is None
 
 
@@ -685,7 +699,7 @@ def test_a_state_of_other_variables(small):
 def test_a_lock_has_one_owner_and_is_never_left_over(tmp_path):
     path = str(tmp_path / 'new' / 'lock')
     holder = started('-c', 'import sys, time, files\nwith files.locked(sys.argv[1]):\n    print(1, flush=True)\n'
-                           '    time.sleep(60)', path)
+                           '    time.sleep(600)', path)
     holder.stdout.readline()
     with pytest.raises(InputError, match='held by process %d on ' % holder.pid), files.locked(path):
         pass
@@ -714,8 +728,7 @@ def test_an_interrupted_test_gives_the_same_bytes(runs, capsys, monkeypatch):
 
     def interrupting(path, text):
         files.append(path, text)
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.2)  # the listening thread is to hear it in this batch
+        send_and_be_heard(signal.SIGINT)
 
     config = tiny(world, 'parts', test_batch_size=2)
     with tf.Graph().as_default(), new_session(1) as session:
