@@ -2,11 +2,12 @@
 
 A snapshot of step N is two sets of files: the model, aher_adv_model_checkpoint-step_N, which tests read and which
 has the authors' format; and training_state-step_N, what else training needs to go on (Adam's slots, several times
-the model), kept for the newest two. Beside each lies a .json with the checksums of its files; the model's holds the
-settings too, the state's the progress: what the log's next line needs. All is written to a folder of its own and
-moved into place when it is on the disk, the .index files last: a snapshot that has one is whole.
+the model), kept for the newest two. Beside each lies a .json with the checksums of its files and of itself; the
+model's holds the settings too, the state's the progress: what the log's next line needs. All is written to a folder
+of its own and moved into place when it is on the disk, the .index files last: a snapshot that has one is whole.
 """
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -25,6 +26,7 @@ STATE_PREFIX = 'training_state-step_'
 STATES_KEPT = 2
 SETTINGS = ('model', 'train', 'data')  # parts of the settings that training goes on with
 PARTIAL = 'snapshot.partial'  # the folder of what is being written
+ITSELF = 'sha256_of_the_rest'  # key of a .json, whose value is _checksum of what else it holds
 
 
 class Damaged(InputError):
@@ -125,11 +127,17 @@ def _write(session, saver, prefix, record):
     """The files of `saver` and the .json that describes them, on the disk."""
     saver.save(session, prefix, write_meta_graph=False, write_state=False)
     record = dict(record, files=checksums(prefix))
+    record[ITSELF] = _checksum(record)
     with open(prefix + '.json', 'w') as text:
         json.dump(record, text, indent=2)
         text.write('\n')
     for end in _ends(prefix):
         sync(prefix + end)
+
+
+def _checksum(record):
+    """SHA-256 of a .json's object, however it is written."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _ends(prefix):
@@ -204,6 +212,8 @@ def verify(prefix):
     if not isinstance(checksums_then, dict):
         raise InputError('%s.json: unreadable: expected an object with checksums "files"; use another snapshot'
                          % prefix)
+    if ITSELF in record and record.pop(ITSELF) != _checksum(record):
+        raise InputError('%s.json: damaged, not the file that was written (SHA-256); use another snapshot' % prefix)
     there = _ends(prefix)  # looked for there, a name leads nowhere else
     for end, checksum in checksums_then.items():
         if end not in there:

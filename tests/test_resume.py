@@ -356,7 +356,8 @@ def test_a_slow_read_is_said_once(tmp_path, monkeypatch, capsys):
         time.sleep(0.5)
         features_come.set()
         reader.join()
-    assert said + capsys.readouterr().err == '\nvideo v (moment): reading its features takes more than 0.1 s; does the disk hang?\n'
+    assert said + capsys.readouterr().err == (
+        '\nvideo v (moment): reading its features takes more than 0.1 s; does the disk hang?\n')
     assert bad.slow() is None
 
 
@@ -465,6 +466,15 @@ def test_too_many_skipped_steps_in_a_row_stop_also_across_a_resume(tmp_path):
         assert snapshots.steps_in(small.config.model_dir)[-1] == 4
 
 
+def edit(path, change):
+    """Change the object of a snapshot's .json, which then has no checksum of itself, as the first ones had none."""
+    record = json.loads(open(path).read())
+    record.pop(snapshots.ITSELF)
+    change(record)
+    with open(path, 'w') as text:
+        json.dump(record, text)
+
+
 def test_what_is_trained_already_and_changed_tables(tmp_path, capsys):
     with small_training(tmp_path, [], max_steps=0) as small:
         small.train()
@@ -472,10 +482,7 @@ def test_what_is_trained_already_and_changed_tables(tmp_path, capsys):
         assert exit_status(lambda: aher_k600_train.run(small.config)) == 0
         assert 'step_0: trained to step 0 already' in capsys.readouterr().out
     path = os.path.join(small.config.model_dir, snapshots.STATE_PREFIX + '0.json')
-    record = json.loads(open(path).read())
-    record['progress']['next_videos'] = {'moments': ['another']}
-    with open(path, 'w') as text:
-        json.dump(record, text)
+    edit(path, lambda record: record['progress'].update(next_videos={'moments': ['another']}))
     with small_training(tmp_path, []) as small, pytest.raises(InputError, match='the tables have changed since: st'):
         small.train()
     with small_training(tmp_path, [], accept_changes=True) as small:
@@ -553,8 +560,7 @@ def test_a_damaged_snapshot_is_named_and_the_one_before_used(small, capsys, name
     small.save(2)
     path = os.path.join(folder, name + '2' + end)
     content = bytearray(open(path, 'rb').read())
-    # of a .json, a sign of a checksum: it has none of its own
-    content[content.index(b'": "', content.index(b'"files"')) + 4 if end == '.json' else len(content) // 2] ^= 1
+    content[len(content) // 2] ^= 1
     if harm == 'missing':
         os.remove(path)
     else:
@@ -569,6 +575,21 @@ def test_a_damaged_snapshot_is_named_and_the_one_before_used(small, capsys, name
         assert len(said) == 1 and os.path.join(folder, name + '2') in said[0]
 
 
+def test_a_flipped_digit_of_settings_or_progress_is_damage(small, capsys):
+    folder = folder_of(small)
+    small.save(1)
+    for prefix in (snapshots.PREFIX, snapshots.STATE_PREFIX):
+        small.save(2)
+        path = os.path.join(folder, prefix + '2.json')
+        content = open(path).read()
+        digits = [place for place, sign in enumerate(content[:content.index('"files"')]) if sign.isdigit()]
+        assert digits
+        for place in digits:
+            with open(path, 'w') as text:
+                text.write(content[:place] + str((int(content[place]) + 1) % 10) + content[place + 1:])
+            assert small.resumed_step() == 1 and 'skipped: %s: ' % path in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('changes', [3, {}, {'window': 3}, {'window': {'sums': {'a': 'x'}, 'steps': 1}},
                                      {'window': {'other': 1}}, {'window': {'sums': {'a': 1}}}, {'next_videos': 3}],
                          ids=range(7))
@@ -576,10 +597,8 @@ def test_a_progress_that_no_run_leaves_is_damage(tmp_path, capsys, changes):
     with small_training(tmp_path, [], max_steps=2) as small:
         small.train()
     path = os.path.join(small.config.model_dir, snapshots.STATE_PREFIX + '2.json')
-    record = json.loads(open(path).read())
-    record['progress'] = dict(record['progress'], **changes) if changes and changes != 3 else changes
-    with open(path, 'w') as text:
-        json.dump(record, text)
+    edit(path, lambda record: record.update(
+        progress=dict(record['progress'], **changes) if changes and changes != 3 else changes))
     capsys.readouterr()
     assert snapshots.start_of(small.config, aher_k600_train.check_progress).step == 1
     assert 'skipped: %s: ' % path in capsys.readouterr().out
@@ -595,10 +614,7 @@ def test_settings_that_are_no_settings_are_damage(small, capsys, part, content):
     small.save(1)
     small.save(2)
     path = snapshots.path(folder, 2) + '.json'
-    record = json.loads(open(path).read())
-    record[part] = content
-    with open(path, 'w') as text:
-        json.dump(record, text)
+    edit(path, lambda record: record.update({part: content}))
     assert small.resumed() == 1 and 'skipped: %s: ' % path in capsys.readouterr().out
 
 
