@@ -21,10 +21,11 @@ from tqdm import tqdm
 
 from errors import InputError, one_line
 from features import FORMS, FeatureStore, interpolate
-from files import locked, size_of, writing, written_whole
+from files import locked, size_of, sweep, writing, written_whole
 
 MADE_OF = 'made_of'  # attribute of a dataset, of _made_of
 MOST_OVERHEAD = 1 << 20  # bytes that a dataset takes in an HDF5 file beside its numbers
+LOCK = '.conversion.lock'  # in a folder that .npy files are written to
 LOOK = 1  # seconds between two looks of a worker at whether the process that began it still runs
 
 
@@ -104,14 +105,18 @@ def _stored(file, video):
 def convert_to_npy(conversion, workers):
     """Convert every video of conversion.source to VIDEO.npy in conversion.out; return Converted.
 
-    A video whose .npy is there, of the right type and no older than what it is made of, is left as it is.
+    A video whose .npy is there, of the right type and no older than what it is made of, is left as it is. Raises
+    InputError where another run writes to the folder.
     """
     videos = videos_of(conversion)
     with writing(conversion.out):
         os.makedirs(conversion.out, exist_ok=True)
-    there = [video for video in videos if _is_there(conversion, video, videos[video].changed)]
-    todo = [video for video in videos if video not in set(there)]
-    counted = _count(_map(_write_npy, conversion, todo, workers, len(there)), videos)
+    with locked(os.path.join(conversion.out, LOCK)):
+        with writing(conversion.out):
+            sweep(conversion.out, '*.npy.partial[0-9]*')
+        there = {video for video in videos if _is_there(conversion, video, videos[video].changed)}
+        todo = [video for video in videos if video not in there]
+        counted = _count(_map(_write_npy, conversion, todo, workers, len(there)), videos)
     size = sum(os.path.getsize(os.path.join(conversion.out, video + '.npy')) for video in there)
     return counted._replace(already_there=len(there), bytes_after=counted.bytes_after + size)
 
@@ -205,8 +210,9 @@ def _map(function, conversion, videos, workers, done):
                 # few at a time: a result may be megabytes, and there may be 390,000
                 waiting, videos = set(), iter(videos)
                 while True:
-                    waiting.update(pool.submit(function, video)
-                                   for video in itertools.islice(videos, 4 * workers - len(waiting)))
+                    with _ctrl_c_waits():  # for the workers begun here, always: the first process ends them
+                        waiting.update(pool.submit(function, video)
+                                       for video in itertools.islice(videos, 4 * workers - len(waiting)))
                     if not waiting:
                         return
                     finished, waiting = concurrent.futures.wait(
@@ -219,13 +225,22 @@ def _map(function, conversion, videos, workers, done):
                                  'what is done stays' % conversion.source) from None
 
 
+@contextlib.contextmanager
+def _ctrl_c_waits():
+    """Ctrl-C waits until the end of the block; processes begun within it never hear it, from their first moment."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _work = {}  # of a worker's process: its Conversion, and the FeatureStore it reads
 
 
 def _begin(conversion, parent):
     """What a worker of the process `parent` does first."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one ends the others
     _work.update(conversion=conversion, store=FeatureStore(conversion.source, conversion.width, _forms(conversion)))
 
 

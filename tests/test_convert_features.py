@@ -14,6 +14,7 @@ from data_sets import ROOT
 
 import convert_features
 import prepare_data
+from convert_features import LOCK
 from errors import InputError, exit_status
 from features import FeatureStore, interpolate
 from files import locked
@@ -132,6 +133,16 @@ def test_a_second_conversion_into_one_file_is_refused(features, capsys):
     with locked(os.path.join(os.path.dirname(folder), '.clips.h5.lock')):
         assert convert(folder, '--form', 'hdf5') == 2
     assert '.clips.h5.lock: held by process' in capsys.readouterr().err
+
+
+def test_a_second_conversion_into_one_folder_is_refused_and_rests_of_a_killed_one_are_removed(features, capsys):
+    _, folder = features
+    rest = os.path.join(folder, 'a.npy.partial123')
+    open(rest, 'w').close()
+    with locked(os.path.join(folder, LOCK)):
+        assert convert(folder) == 2
+    assert '.conversion.lock: held by process' in capsys.readouterr().err and os.path.exists(rest)
+    assert convert(folder) == 0 and not os.path.exists(rest)
 
 
 def test_a_folder_is_converted_not_what_was_made_of_it(features):
@@ -278,6 +289,21 @@ def test_workers_do_not_outlive_a_killed_run():
     process.kill()
     assert process.stdout.read() == b''  # ends when the worker, which holds it too, does
     process.communicate()
+
+
+def test_ctrl_c_at_once_is_one_line(tmp_path):
+    for number in range(9):
+        np.savez(str(tmp_path / ('%d.npz' % number)), np.zeros((2, WIDTH), np.float32))
+    process = subprocess.Popen(
+        [sys.executable, os.path.join(ROOT, 'prepare_data.py'), 'features', str(tmp_path), '--workers', '2',
+         '--feature_width', str(WIDTH)], stderr=subprocess.PIPE, start_new_session=True)
+    said = b''
+    while b'0/9' not in said:  # the progress bar: workers are begun
+        said += process.stderr.read(1)
+    time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process
+    said += process.communicate(timeout=300)[1]
+    assert process.returncode in (0, 130) and b'Traceback' not in said and b'KeyboardInterrupt' not in said
 
 
 def test_an_interrupt_leaves_whole_files(tmp_path):
