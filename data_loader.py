@@ -346,10 +346,14 @@ def _iterator(dataset, workers):
     """Initializable iterator whose reads have `workers` threads of their own.
 
     In the session's threads, one a core, reads would hold up the network's operations, and more workers than
-    cores would change nothing.
+    cores would change nothing. Nothing is left to tf.data's tuning, whose thread would keep a session from closing
+    for seconds.
     """
     options = tf.data.Options()
-    threading_options = options.threading if hasattr(options, 'threading') else options.experimental_threading
+    if hasattr(options, 'threading'):  # TensorFlow 2
+        threading_options, options.autotune.enabled = options.threading, False
+    else:
+        threading_options, options.experimental_optimization.autotune = options.experimental_threading, False
     threading_options.private_threadpool_size = workers or os.cpu_count()
     return tf.data.make_initializable_iterator(dataset.with_options(options))
 

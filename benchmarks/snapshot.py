@@ -1,9 +1,10 @@
-"""Seconds of writing a snapshot (to the disk, with its checksums), and of verifying and restoring it.
+"""Seconds of writing a snapshot (to the disk, with its checksums), verifying and restoring it, and of --on_nan skip.
 
     python3 benchmarks/snapshot.py [--config demo] [--folder .]
 
 --folder is where the disk to be measured is. Training writes and verifies both parts, testing verifies the model.
-Writing takes place on an otherwise idle graph: a run waits as long.
+All takes place on an otherwise idle graph: a run waits as long. --on_nan skip keeps and looks at the variables each
+step, and takes back the steps that it leaves out.
 """
 import argparse
 import tempfile
@@ -32,14 +33,21 @@ def measure(config):
     with tf.Graph().as_default():
         step = aher_k600_train.training_step(random_batch(config)[0], config)
         parts = snapshots.parts_of(aher.group_variables(*aher.GROUPS) + [step.counter])
+        guard = aher_k600_train.Guard(step, parts, undoing=True)
+        change = tf.group(*[variable.assign_add(tf.zeros_like(variable)) for variable in parts.model.variables
+                            + parts.state.variables])
         with new_session() as session:
-            session.run(tf.global_variables_initializer())
+            session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
             prefix = timed('save', lambda: snapshots.save(session, parts, config, 0, {}))
             timed('save again', lambda: snapshots.save(session, parts, config, 0, {}))
             start = timed('verify', lambda: snapshots.start_of(config))
             timed('restore', lambda: snapshots.resume(session, parts, start))
             timed('verify the model', lambda: snapshots.check_settings(prefix, config))
             timed('restore the model', lambda: snapshots.restore(session, prefix, parts.model))
+            # what is kept shares memory until it changes
+            for name, call in (('change', change), ('keep', guard.keep), ('change what is kept', change),
+                               ('look', guard.fault_of_variables), ('undo', guard.undo)) * 2:
+                timed(name, lambda: session.run(call) if call is change else call(session))
     return {name: sum(int(np.prod(variable.shape.as_list())) for variable in part.variables)
             for name, part in parts._asdict().items()}, seconds
 
