@@ -309,8 +309,8 @@ def test_ctrl_c_at_once_is_one_line(tmp_path):
 def test_an_interrupt_leaves_whole_files(tmp_path):
     folder = tmp_path / 'many'
     folder.mkdir()
-    for number in range(300):
-        np.savez(str(folder / ('%03d.npz' % number)), np.full((2, WIDTH), number, np.float32))
+    for number in range(2000):
+        np.savez(str(folder / ('%04d.npz' % number)), np.full((2, WIDTH), number, np.float32))
     process = subprocess.Popen(
         [sys.executable, os.path.join(ROOT, 'prepare_data.py'), 'features', str(folder), '--workers', '1',
          '--feature_width', str(WIDTH)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -320,12 +320,12 @@ def test_an_interrupt_leaves_whole_files(tmp_path):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=300)
     done = sorted(folder.glob('*.npy'))
-    assert process.returncode != 0 and 0 < len(done) < 300
+    assert process.returncode != 0 and 0 < len(done) < 2000
     assert not list(folder.glob('*partial*'))
     for path in done:
         assert np.load(str(path))[0, 0] == int(path.stem)
     assert convert(str(folder)) == 0
-    assert len(list(folder.glob('*.npy'))) == 300
+    assert len(list(folder.glob('*.npy'))) == 2000
 
 
 def test_the_store_prefers_npy_and_refuses_what_is_not_asked_for(features):
