@@ -351,10 +351,11 @@ def _iterator(dataset, workers):
     """
     options = tf.data.Options()
     if hasattr(options, 'threading'):  # TensorFlow 2
-        threading_options, options.autotune.enabled = options.threading, False
+        options.threading.private_threadpool_size = workers or os.cpu_count()
+        options.autotune.enabled = False
     else:
-        threading_options, options.experimental_optimization.autotune = options.experimental_threading, False
-    threading_options.private_threadpool_size = workers or os.cpu_count()
+        options.experimental_threading.private_threadpool_size = workers or os.cpu_count()
+        options.experimental_optimization.autotune = False
     return tf.data.make_initializable_iterator(dataset.with_options(options))
 
 

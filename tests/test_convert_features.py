@@ -14,7 +14,6 @@ from data_sets import ROOT
 
 import convert_features
 import prepare_data
-from convert_features import LOCK
 from errors import InputError, exit_status
 from features import FeatureStore, interpolate
 from files import locked
@@ -139,7 +138,7 @@ def test_a_second_conversion_into_one_folder_is_refused_and_rests_of_a_killed_on
     _, folder = features
     rest = os.path.join(folder, 'a.npy.partial123')
     open(rest, 'w').close()
-    with locked(os.path.join(folder, LOCK)):
+    with locked(os.path.join(folder, convert_features.LOCK)):
         assert convert(folder) == 2
     assert '.conversion.lock: held by process' in capsys.readouterr().err and os.path.exists(rest)
     assert convert(folder) == 0 and not os.path.exists(rest)
