@@ -1,16 +1,19 @@
-"""The AherNet graph, from layers up to the networks: SPEC sections 3 to 6, and decoding of section 8.
+"""The network: backbone, heads, transfer, context and discriminator; then targets, losses and detections.
 
-Everything is a function of tensors and settings. Variables are made on first use and shared by every later
-one; each belongs to a group (BACKBONE … DISCRIMINATOR) by which updates and snapshots name it.
+Everything is a function of tensors and settings. A variable is made when it is first used, and every later use
+shares it. Each variable belongs to a group (BACKBONE … DISCRIMINATOR), by which updates and snapshots name it. The
+formulas are in docs/method.md, sections 3 to 6 and 8.
 
-Legend (config.py): B batch, T = 512 and M = 256 feature rows, C feature width, K classes, level l = 1…8 with
-P_l positions and c_l channels, N = ΣP_l = 255 positions, A = 3 anchors a position, S segments a video.
+Dimensions (legend of docs/method.md): B batch, T = 512 and M = 256 feature rows, C feature width, K classes,
+level l = 1…8 with P_l positions and c_l channels, N = ΣP_l = 255 positions, A = 3 anchors at a position, S segments
+of a video, D detections of a video.
 """
 from typing import NamedTuple
 
 import numpy as np
 
-from tensorflow_setup import tf
+from ops.convolution import ReusableLayers, convolve
+from runtime.session import tf
 
 BACKBONE = 'backbone'                    # g_conv1, g_conv2, g_conv_a1…a8
 HEADS = 'heads'                          # conv_cls, conv_loc, conv_iou
@@ -19,7 +22,6 @@ SOURCE_CLASSIFIER = 'conv_action_anet'
 TARGET_CLASSIFIER = 'conv_action_anchor'
 GENERATOR = 'generator'                  # g_conv_s1, s2, e1, e2
 DISCRIMINATOR = 'discriminator'          # d_conv_adv
-LARGE_KERNEL = 1 << 16                   # channels in · out from which a convolution is a product of matrices
 GROUPS = (BACKBONE, HEADS, TRANSFER, SOURCE_CLASSIFIER, TARGET_CLASSIFIER, GENERATOR, DISCRIMINATOR)
 
 
@@ -35,83 +37,21 @@ def _variable(name, shape, initializer, group):
                            collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.TRAINABLE_VARIABLES, group])
 
 
-def _convolve(x, weights, stride):
-    """[B, P, c], [k, c, d] → [B, ceil(P / stride), d]: a 'same' convolution of odd k.
-
-    Where the kernel is large, as products of matrices: TensorFlow's own operations take up to twice as long on a CPU
-    for the gradients, and for strides many times as long where there are few positions. Where it is small,
-    as TensorFlow's own, for those are fewer operations.
-    """
-    if _is_small(*weights.shape.as_list()[1:]):
-        return tf.nn.conv1d(x, weights, stride, 'SAME')
-    return _convolve_unstrided(x, weights) if stride == 1 else _convolve_strided(x, weights, stride)
-
-
-def _is_small(channels, width):
-    return channels * width < LARGE_KERNEL
-
-
-@tf.custom_gradient
-def _convolve_unstrided(x, weights):
-    """Stride 1: a product for each tap. The gradient for x is such a convolution too, of the turned kernel."""
-    taps, half = weights.shape[0].value, weights.shape[0].value // 2
-    positions = x.shape[1].value
-
-    def rows(sequences, before, after):  # one after another, with zeros around each
-        padded = tf.pad(sequences, [[0, 0], [before, after], [0, 0]])
-        return tf.reshape(padded, [-1, sequences.shape[2].value])
-
-    def convolve(sequences, kernel):
-        padded = rows(sequences, half, half)
-        count = tf.shape(padded)[0] - 2 * half
-        product = tf.add_n([tf.matmul(padded[tap:tap + count], kernel[tap]) for tap in range(taps)])
-        product = tf.pad(product, [[0, 2 * half], [0, 0]])
-        return tf.reshape(product, [-1, positions + 2 * half, kernel.shape[2].value])[:, :positions]
-
-    def gradient(dy):
-        padded, dy_rows = rows(x, half, half), rows(dy, 0, 2 * half)
-        count = tf.shape(padded)[0] - 2 * half
-        kernel = tf.stack([tf.matmul(padded[tap:tap + count], dy_rows[:count], transpose_a=True)
-                           for tap in range(taps)])
-        return convolve(dy, tf.transpose(tf.reverse(weights, [0]), [0, 2, 1])), kernel
-
-    return convolve(x, weights), gradient
-
-
-def _convolve_strided(x, weights, stride):
-    """Any stride: one product, of all the taps side by side."""
-    (positions, width), kernel = x.shape.as_list()[1:], weights.shape[0].value
-    steps = -(-positions // stride)
-    missing = max((steps - 1) * stride + kernel - positions, 0)
-    padded = tf.pad(x, [[0, 0], [missing // 2, missing - missing // 2], [0, 0]])
-    taps = tf.concat([padded[:, tap:tap + (steps - 1) * stride + 1:stride] for tap in range(kernel)], axis=2)
-    product = tf.matmul(tf.reshape(taps, [-1, kernel * width]), tf.reshape(weights, [kernel * width, -1]))
-    return tf.reshape(product, [-1, steps, weights.shape[2].value])
-
-
-def _convolve_at(rows, x, weights):
-    """The rows [n, 2] (sample, position) of a convolution of stride 1: [n, d], one product."""
-    taps, half = weights.shape[0].value, weights.shape[0].value // 2
-    padded = tf.pad(x, [[0, 0], [half, half], [0, 0]])
-    beside = tf.concat([tf.gather_nd(padded, rows + [0, tap]) for tap in range(taps)], axis=1)
-    return tf.matmul(beside, tf.reshape(weights, [-1, weights.shape[2].value]))
-
-
-def conv(x, width, kernel, name, group, stride=1, activation=tf.nn.relu, rows=None, others=None):
-    """[B, P, c] → [B, ceil(P / stride), width]: a 'same' convolution in time, with bias.
-
-    With stride 1, `rows` [n, 2] are all that is computed: the others are those of the tensor `others`.
-    """
+def conv_variables(name, shape, group):
+    """(weights of `shape` [taps, channels in, channels out], biases) of the convolution `name`."""
     with tf.variable_scope(name, reuse=tf.AUTO_REUSE):
-        weights = _variable('weights', [kernel, x.shape[-1].value, width], tf.glorot_uniform_initializer(), group)
-        biases = _variable('biases', [width], tf.zeros_initializer(), group)
-        y = tf.nn.bias_add(_convolve(x, weights, stride) if rows is None else _convolve_at(rows, x, weights), biases)
-        y = activation(y) if activation else y
-        return y if rows is None else tf.tensor_scatter_nd_update(others, rows, y)
+        return (_variable('weights', shape, tf.glorot_uniform_initializer(), group),
+                _variable('biases', shape[-1:], tf.zeros_initializer(), group))
 
 
-def fully(x, name, group):
-    """[n, c] → [n, c]: a square layer that starts as the identity, ELU."""
+def conv(x, width, taps, name, group, stride=1):
+    """[B, P, c] → [B, ceil(P / stride), width]: a 'same' convolution in time, with bias, without activation."""
+    weights, biases = conv_variables(name, [taps, x.shape[-1].value, width], group)
+    return tf.nn.bias_add(convolve(x, weights, stride), biases)
+
+
+def dense(x, name, group):
+    """[n, c] → [n, c]: a square dense layer that starts as the identity, then ELU."""
     width = x.shape[-1].value
     with tf.variable_scope(name, reuse=tf.AUTO_REUSE):
         weights = _variable('weights', [width, width], tf.initializers.identity(), group)
@@ -135,11 +75,10 @@ def pyramid(features, model):
     return levels_above(stem(features, model), model)
 
 
-def stem(features, model, changed=None, before=None):
+def stem(features, model):
     """Features [B, T or M, C] → outputs of g_conv1 and g_conv2, a list of [B, T or M, width].
 
-    Where `before` is the stem of features that were the same but in the rows of the mask `changed` [B, T], with
-    the same weights, only what those rows reach is computed, forward and back; the rest is taken from there.
+    Raises ValueError where the features have another rank or width.
     """
     features.shape.assert_has_rank(3)
     if features.shape[-1].value != model.feature_width:
@@ -147,25 +86,31 @@ def stem(features, model, changed=None, before=None):
     x, outputs = features, []
     with tf.variable_scope('aher'):
         for index, width in enumerate(model.stem_widths, start=1):
-            if before is None or _is_small(x.shape[-1].value, width):
-                x = conv(x, width, 3, 'g_conv%d' % index, BACKBONE)
-            else:
-                reached = tf.cast(changed, tf.float32)[:, :, tf.newaxis]
-                reached = tf.nn.max_pool(reached[:, tf.newaxis], [1, 1, 2 * index + 1, 1], [1, 1, 1, 1], 'SAME')
-                rows = tf.cast(tf.where(reached[:, 0, :, 0] > 0), tf.int32)
-                x = conv(x, width, 3, 'g_conv%d' % index, BACKBONE, rows=rows, others=before[index - 1])
+            x = tf.nn.relu(conv(x, width, 3, 'g_conv%d' % index, BACKBONE))
             outputs.append(x)
     return outputs
 
 
+def reusable_stem(features, model, updates):
+    """The stem of `features`, to be used again for features that differ in some rows only: a ReusableLayers.
+
+    `updates` is the UpdateChain of the step.
+    """
+    outputs, channels = stem(features, model), (model.feature_width,) + model.stem_widths
+    with tf.variable_scope('aher'):
+        layers = [conv_variables('g_conv%d' % (index + 1), [3, channels[index], width], BACKBONE)
+                  for index, width in enumerate(model.stem_widths)]
+    return ReusableLayers(layers, outputs, updates)
+
+
 def levels_above(outputs, model):
-    """The stem's outputs → the levels."""
+    """Outputs of the stem → the levels, a list of [B, P_l, c_l]."""
     levels = []
     with tf.variable_scope('aher'):
         x = tf.expand_dims(outputs[-1], 1)
         x = tf.squeeze(tf.nn.max_pool(x, [1, 1, 3, 1], [1, 1, 2, 1], 'VALID'), 1)
         for index, width in enumerate(model.level_widths, start=1):
-            x = conv(x, width, 3, 'g_conv_a%d' % index, BACKBONE, stride=2)
+            x = tf.nn.relu(conv(x, width, 3, 'g_conv_a%d' % index, BACKBONE, stride=2))
             levels.append(x)
     return levels
 
@@ -201,8 +146,8 @@ def transfer(layers, model):
     transferred = []
     for index, (weights, biases) in enumerate(layers):
         with _box_scope(index):
-            rows = fully(fully(tf.transpose(weights[0]), 'fully1', TRANSFER), 'fully2', TRANSFER)
-            column = fully(fully(biases[:, tf.newaxis], 'fully3', TRANSFER), 'fully4', TRANSFER)
+            rows = dense(dense(tf.transpose(weights[0]), 'fully1', TRANSFER), 'fully2', TRANSFER)
+            column = dense(dense(biases[:, tf.newaxis], 'fully3', TRANSFER), 'fully4', TRANSFER)
         transferred.append((tf.transpose(rows)[tf.newaxis], column[:, 0]))
     return transferred
 
@@ -223,13 +168,13 @@ def localize(levels, layers, model):
     for index, (level, (weights, biases)) in enumerate(zip(levels, layers)):
         with _box_scope(index):
             positions = level.shape[1].value
-            proposal = conv(level, anchors * 2, 3, 'conv_cls', HEADS, activation=None)
-            offsets = conv(level, anchors * 2, 3, 'conv_loc', HEADS, activation=None)
+            proposal = conv(level, anchors * 2, 3, 'conv_cls', HEADS)
+            offsets = conv(level, anchors * 2, 3, 'conv_loc', HEADS)
             by_level.append(Localization(
                 class_logits=tf.nn.bias_add(tf.nn.conv1d(level, weights, 1, 'SAME'), biases),
                 proposal_logits=tf.reshape(proposal, [-1, positions, anchors, 2]),
                 offsets=tf.reshape(offsets, [-1, positions, anchors, 2]),
-                iou=conv(level, anchors, 3, 'conv_iou', HEADS, activation=tf.sigmoid)))
+                iou=tf.sigmoid(conv(level, anchors, 3, 'conv_iou', HEADS))))
     return Localization(*[tf.concat(parts, axis=1) for parts in zip(*by_level)])
 
 
@@ -238,7 +183,7 @@ def discriminate(levels, model):
     logits = []
     for index, level in enumerate(levels):
         with tf.variable_scope('conv_a%d_adv' % (index + 1), reuse=tf.AUTO_REUSE):
-            logits.append(conv(level, len(model.anchor_scales), 3, 'd_conv_adv', DISCRIMINATOR, activation=None))
+            logits.append(conv(level, len(model.anchor_scales), 3, 'd_conv_adv', DISCRIMINATOR))
     return tf.concat(logits, axis=1)
 
 
@@ -248,8 +193,8 @@ def generate_context(moments, model):
     """Moments [B, M, C] → start and end context one after the other, [B, M/2 + M/2, C]."""
     sides = []
     for side in 'se':
-        hidden = conv(moments, model.context_width, 3, 'g_conv_%s1' % side, GENERATOR)
-        sides.append(conv(hidden, model.feature_width, 3, 'g_conv_%s2' % side, GENERATOR, stride=2))
+        hidden = tf.nn.relu(conv(moments, model.context_width, 3, 'g_conv_%s1' % side, GENERATOR))
+        sides.append(tf.nn.relu(conv(hidden, model.feature_width, 3, 'g_conv_%s2' % side, GENERATOR, stride=2)))
     return tf.concat(sides, axis=1)
 
 

@@ -1,148 +1,215 @@
-"""Every setting of AherNet, once: immutable namedtuples, three presets, and their command-line flags.
+"""Every setting of AherNet, each described once; presets; and the command-line flags made of them.
 
-Legend (SPEC.md's, used in every file): B batch, T = 512 feature rows of an untrimmed video, M = 256 rows
-of a moment, C feature width, K classes, level l = 1…8 with P_l positions, N = ΣP_l = 255 positions,
-A = 3 anchors a position.
+A Setting has a name, a default, a unit, help and the values that it may have. The namedtuples below, the flags, their
+help and docs/settings.md (`python3 config.py > docs/settings.md`) all come from these descriptions.
+Dimensions (B, T, M, C, K, A …) are those of docs/method.md.
 """
 import argparse
-import math
+import collections
+import functools
 import os
 import re
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
-from errors import InputError
+from runtime.errors import InputError
+from runtime.files import read_json
 
-MOST = 2 ** 31 - 1   # of a setting that is a number
-MOST_THREADS = 1024  # with millions, the system ends the run without a word
+MAX_NUMBER = 2 ** 31 - 1
+MAX_THREADS = 1024  # with millions of threads the system kills the process without a message
+TRAIN, TEST, CHECK = 'train', 'test', 'check'  # the scripts that read a setting; CHECK: prepare_data.py check
+EVERYWHERE = (TRAIN, TEST, CHECK)
 
 
-class ModelConfig(NamedTuple):
-    """Sizes of the network (SPEC section 3) and its anchors (section 4)."""
+class Setting(NamedTuple):
+    """The only description of a setting."""
 
-    feature_width: int = 2048            # C, columns of a feature file
-    stem_widths: Tuple[int, ...] = (2048, 1024)  # channels of g_conv1, g_conv2
-    level_widths: Tuple[int, ...] = (256, 256, 512, 512, 1024, 1024, 2048, 2048)  # of g_conv_a1…a8
-    context_width: int = 1024            # channels of g_conv_s1, g_conv_e1
-    source_classes: Optional[int] = 200  # K of the source data set (ActivityNet)
-    target_classes: Optional[int] = 600  # K of the target data set; None or 0: the lines of its class-name list
-    untrimmed_steps: int = 512           # T, feature rows
-    moment_steps: int = 256              # M, feature rows
-    anchor_step: int = 4                 # step and size of level 1, feature rows; doubles at each level
-    anchor_scales: Tuple[float, ...] = (1.0, 1.26, 1.587)  # lengths, in sizes of the level
-    offset_scale: float = 0.1            # predicted offsets are divided by this
-    transfer: str = 'mlp'                # 'mlp' (section 3), or 'identity': the classifier's weights as they are
+    name: str
+    default: object
+    help: str
+    unit: str = ''           # what its number counts
+    choices: tuple = ()      # the values of a text
+    low: float = 0           # lowest value of a number, itself allowed; of each number in a list
+    high: float = MAX_NUMBER
+    above_low: bool = False  # whether `low` itself is not allowed
+    scripts: tuple = EVERYWHERE
+    flag: bool = True        # whether it has a flag of its own; each can be given with --set NAME=VALUE
+    resumable: bool = False  # whether a resumed training may change it: it changes nothing that is computed
+
+
+def _number(name, default, help, unit='', low=1, **more):
+    return Setting(name, default, help, unit, low=low, **more)
+
+
+def _group(title, settings):
+    """The namedtuple type of some settings, with their defaults."""
+    group = collections.namedtuple(title, [setting.name for setting in settings],
+                                   defaults=[setting.default for setting in settings])
+    group.settings = tuple(settings)
+    return group
 
 
 class Faults(NamedTuple):
-    """What the authors' code does against the paper or its own intent (SPEC section 9)."""
+    """What the published code does against the paper or its own purpose (docs/method.md, section 9)."""
 
-    first_annotation_only: bool = False  # F1: foreground of a video's first annotation alone
+    first_annotation_only: bool = False  # F1: foreground samples come from a video's first annotation only
     odd_end_without_start: bool = False  # F2: an odd sample's segment ends at cut + m, not n1 + cut + m
-    unordered_updates: bool = False      # F3: two optimizers of one update step in an order left to chance
+    unordered_updates: bool = False      # F3: the two optimizers of one update step in no fixed order
 
 
-CONTEXTS = (
-    'adversarial',  # a generator, trained by localization (update 4) and against the discriminator (5, 6)
-    'localized',    # a generator, trained by localization alone
-    'untrained',    # a generator, left as it was initialised
-    'none',         # the moment alone, stretched to T rows
-    'unused')       # moments do not train localization: no updates 4 to 7, source only
+MODES = {'mended': Faults(), 'authors': Faults(True, True, True),
+         'F1': Faults(True, False, False), 'F2': Faults(False, True, False), 'F3': Faults(False, False, True)}
+
+ModelConfig = _group('ModelConfig', [
+    _number('feature_width', 2048, 'columns of a feature file (C)', 'channels'),
+    Setting('stem_widths', (2048, 1024), 'widths of the layers g_conv1 and g_conv2', 'channels', low=1, flag=False),
+    Setting('level_widths', (256, 256, 512, 512, 1024, 1024, 2048, 2048),
+            'widths of the levels g_conv_a1, g_conv_a2, …: one level for each number', 'channels', low=1, flag=False),
+    _number('context_width', 1024, 'width of the hidden layer of the context generator', 'channels', flag=False),
+    _number('source_classes', 200, 'classes of the source data set; 0: as many as its class-name list has lines',
+            'classes', low=0, scripts=(TRAIN, CHECK)),
+    _number('target_classes', 600, 'classes of the target data set; 0: as many as its class-name list has lines',
+            'classes', low=0),
+    _number('untrimmed_steps', 512, 'rows of an untrimmed video (T)', 'feature rows', flag=False),
+    _number('moment_steps', 256, 'rows of a moment (M)', 'feature rows', flag=False),
+    _number('anchor_step', 4, 'step and size of the anchors of level 1; both double at each level', 'feature rows',
+            flag=False),
+    Setting('anchor_scales', (1.0, 1.26, 1.587), 'lengths of the anchors at a position, in sizes of the level',
+            above_low=True, flag=False),
+    Setting('offset_scale', 0.1, 'predicted offsets are multiplied by this', above_low=True, flag=False),
+    Setting('transfer', 'mlp', 'how classifier weights become weights for every position: by the learnt MLP, or '
+            'unchanged', choices=('mlp', 'identity'), scripts=(TRAIN, TEST)),
+])
+
+TrainConfig = _group('TrainConfig', [setting._replace(scripts=(TRAIN,)) for setting in [
+    _number('batch_size', 16, 'samples of each stream in a step (B)', 'samples'),
+    _number('max_steps', 15000, 'length of the training; 0 saves the untrained network', 'steps', low=0,
+            resumable=True),
+    _number('snapshot_step', 1000, 'interval between snapshots', 'steps', resumable=True),
+    _number('log_step', 100, 'interval between log lines', 'steps', resumable=True),
+    _number('learning_rate', 1e-4, 'rate of Adam in updates 1 to 4 and 7', low=0, above_low=True),
+    Setting('rate_boundaries', (15000, 30000, 45000, 60000, 75000), 'where the learning rate falls; the published '
+            'code counts samples here although steps seem meant (fault F4, section 9)', 'samples: steps · B', low=1,
+            flag=False),
+    Setting('rate_decay', 0.1, 'factor of the learning rate at each boundary', above_low=True, flag=False),
+    _number('adversary_rate', 1e-4, 'rate of Adam in updates 5 and 6', low=0, above_low=True),
+    Setting('adversary_beta1', 0.5, 'beta1 of Adam in updates 5 and 6', high=1, flag=False),
+    _number('generator_repeats', 2, 'runs of update 6 in a step', 'runs', flag=False),
+    Setting('context', 'adversarial', 'what surrounds a moment in training. adversarial: generated context, as '
+            'published; localized: no updates 5 and 6; untrained: the generator stays as initialized; none: moments '
+            'stretched over the whole sequence; unused: no updates 4 to 7, source data only',
+            choices=('adversarial', 'localized', 'untrained', 'none', 'unused')),
+    Setting('positive_tiou', 0.8, 'an anchor with more overlap is a positive', 'tIoU', high=1, flag=False),
+    Setting('background_tiou', 0.3, 'an anchor with less overlap is background', 'tIoU', high=1, flag=False),
+    Setting('negative_ratio', 1.0, 'hard negatives for each positive; B more are added', flag=False),
+    Setting('proposal_weight', 2.0, 'weight of the proposal loss', flag=False),
+    Setting('class_weight', 2.0, 'weight of the classification losses', flag=False),
+    Setting('iou_weight', 25.0, 'weight of the IoU loss', flag=False),
+    Setting('adversary_weight', 0.1, 'weight of the adversarial losses', flag=False),
+    Setting('init_checkpoint', '', 'snapshot that gives the initial weights of backbone, heads and transfer'),
+    _number('max_to_keep', 0, 'number of newest snapshots that are kept; 0: all', 'snapshots', low=0, resumable=True),
+    Setting('on_nan', 'stop', 'what happens when a loss or gradient is not finite: the run stops, or the step is '
+            'skipped', choices=('stop', 'skip'), resumable=True),
+    _number('max_skips', 10, 'number of steps skipped in a row at which the run stops', 'steps', resumable=True),
+    Setting('accept_changes', False, 'on: resume although settings or tables have changed', resumable=True),
+    _number('seed', 0, 'seed of the initial weights and of the order of samples', low=0),
+    Setting('faults', Faults(), 'faults of the published code (--mode)', flag=False),
+]])
+
+TestConfig = _group('TestConfig', [setting._replace(scripts=(TEST,)) for setting in [
+    _number('test_batch_size', 16, 'videos that are tested at a time', 'videos'),
+    Setting('proposals', 'network', 'network: detected segments; uniform: windows spread evenly over each video, '
+            'with the label of the network, as a baseline', choices=('network', 'uniform')),
+    Setting('score_by', 'iou', 'score of an anchor: its predicted tIoU (iou), or its action probability (proposal)',
+            choices=('iou', 'proposal')),
+    _number('top_anchors', 765, 'best anchors that NMS gets', 'anchors', flag=False),
+    Setting('nms_tiou', 0.9, 'NMS removes a segment that overlaps a better one by more', 'tIoU', high=1),
+    _number('max_detections', 100, 'maximum number of segments in a video', 'segments'),
+    _number('labels_per_video', 1, 'labels that each segment of a video gets: the most probable ones', 'labels'),
+]])
+
+_SOURCE, _TRAINING, _TARGET, _TESTING = (TRAIN, CHECK), (TRAIN, CHECK), EVERYWHERE, (TEST, CHECK)
+_DATA = [
+    Setting('data_root', 'data', 'folder that all paths below start from'),
+    Setting('source_info', 'cvs_records_anet/anet_train_val_reduce_info.csv',
+            'info table of the source videos (CSV: video, subset)', scripts=_SOURCE),
+    Setting('source_annotation', 'cvs_records_anet/anet_annotation_json.json',
+            'durations and segments of the source videos (JSON)', scripts=_SOURCE),
+    Setting('source_labels', 'activitynet_train_val_gt.txt', 'label table of the source videos', scripts=_SOURCE),
+    Setting('source_categories', 'activitynet_category_name.txt', 'class names of the source data set, one a line; '
+            'may be absent where --source_classes is not 0', scripts=_SOURCE),
+    Setting('source_features', 'ActivityNet/csv_mean_512_p3d_clip_2018',
+            'features of whole source videos, T rows: folder or HDF5 file', scripts=_SOURCE),
+    Setting('source_clips', 'ActivityNet/csv_p3d_clip',
+            'features of the source videos, one row for each clip: folder or HDF5 file', scripts=_SOURCE),
+    Setting('target_info', 'cvs_records_k600/k600_train_val_info.csv',
+            'info table of the target videos (CSV: video, subset)', scripts=_TARGET),
+    Setting('target_annotation', 'cvs_records_k600/k600_annotation_json.json',
+            'durations and moments of the target videos (JSON)', scripts=_TARGET),
+    Setting('target_labels', 'k600_train_val_gt.txt', 'label table of the target videos', scripts=_TARGET),
+    Setting('target_categories', 'k600_category.txt', 'class names of the target data set, one a line',
+            scripts=_TARGET),
+    Setting('target_clips', 'Kinetics-600/csv_p3d_clip_trim',
+            'features of the target training videos, one row for each clip: folder or HDF5 file', scripts=_TRAINING),
+    Setting('target_features', 'Kinetics-600/csv_p3d_clip_val_untrim_512',
+            'features of whole target validation videos, T rows: folder or HDF5 file', scripts=_TESTING),
+    Setting('ground_truth', 'k600_val_action.json',
+            'ground truth of the target validation videos (JSON, made by prepare_data.py annotation)',
+            scripts=_TESTING),
+    _number('clip_frames', 8, 'video frames in a clip', 'frames', flag=False),
+    _number('foreground_clips', 32, 'shortest segment that becomes a foreground sample', 'clips', scripts=_TRAINING,
+            flag=False),
+    _number('moment_clips', 8, 'shortest segment that becomes a moment', 'clips', scripts=_TRAINING, flag=False),
+    _number('max_segments', 25, 'segments of an untrimmed video that are used; later ones are ignored', 'segments',
+            scripts=(TRAIN,), flag=False),
+    Setting('moment_ratios', (14, 19), 'lowest and highest share of a moment in its sequence', '1/20', low=1, high=19,
+            scripts=(TRAIN,)),
+    Setting('moment_positions', (1, 19), 'lowest and highest position of a moment in its context', '1/20', low=1,
+            high=19, scripts=(TRAIN,), flag=False),
+    _number('workers', 0, 'threads that read features; 0: one for each core', 'threads', low=0, high=MAX_THREADS,
+            resumable=True),
+    Setting('bad_data', 'stop', 'what happens at data that cannot be used: the run stops, or they are listed in '
+            'bad_data.csv and skipped', choices=('stop', 'skip'), resumable=True),
+    Setting('max_bad_share', 0.01, 'share of bad videos at which --bad_data skip stops too', high=1, resumable=True),
+]
+
+_RUN = [
+    Setting('config', 'k600', 'preset'),
+    Setting('model_dir', 'models', 'folder of the snapshots, their settings and the training log'),
+    Setting('results_dir', 'results', 'folder of the results', scripts=(TEST,)),
+    Setting('resume', 'auto', 'auto: continue where the last run stopped; never: start again; a path (training '
+            'only): continue from this snapshot', scripts=(TRAIN, TEST)),
+    _number('threads', 0, 'threads of TensorFlow; 0: its own choice; 1: repeatable to the last bit on a CPU',
+            'threads', low=0, high=MAX_THREADS, scripts=(TRAIN, TEST)),
+]
 
 
-class TrainConfig(NamedTuple):
-    """Losses (SPEC section 6), updates and rates (section 7)."""
+class DataConfig(_group('DataConfig', _DATA)):
+    """Where the data are, and how samples are cut from them (docs/method.md, section 2).
 
-    batch_size: int = 16                 # B, samples of each stream a step
-    max_steps: int = 15000               # steps of eight updates
-    snapshot_step: int = 1000            # steps between snapshots
-    log_step: int = 100                  # steps between log lines
-    learning_rate: float = 1e-4          # Adam, updates 1-4 and 7
-    rate_boundaries: Tuple[int, ...] = (15000, 30000, 45000, 60000, 75000)
-    # ^ samples (steps · B), where steps seem meant: fault F4, kept as published
-    rate_decay: float = 0.1              # of the learning rate, for each boundary passed
-    adversary_rate: float = 1e-4         # Adam, updates 5 and 6; constant
-    adversary_beta1: float = 0.5         # Adam, updates 5 and 6
-    generator_repeats: int = 2           # runs of update 6 a step
-    context: str = 'adversarial'         # around moments, of CONTEXTS; all but the first are for comparison
-    positive_tiou: float = 0.8           # an anchor above is a positive
-    background_tiou: float = 0.3         # an anchor below is background
-    negative_ratio: float = 1.0          # hard negatives a positive (plus B)
-    proposal_weight: float = 2.0         # weights of the losses
-    class_weight: float = 2.0
-    iou_weight: float = 25.0
-    adversary_weight: float = 0.1
-    init_checkpoint: str = ''            # warm start of update 3's variables; '' for none
-    max_to_keep: int = 0                 # newest model snapshots that are kept; 0: all
-    on_nan: str = 'stop'                 # 'stop', or 'skip': a step whose losses or weights are not finite is undone
-    max_skips: int = 10                  # skipped steps in a row that stop the run
-    accept_changes: bool = False         # continue a snapshot although settings or tables are not what they were
-    seed: int = 0                        # of initial weights and of the order of samples
-    faults: Faults = Faults()
-
-
-class TestConfig(NamedTuple):
-    """Decoding and scoring (SPEC section 8)."""
-
-    test_batch_size: int = 16            # videos
-    proposals: str = 'network'           # 'network', or 'uniform': windows spread over the video, as a baseline
-    score_by: str = 'iou'                # an anchor's score: 'iou' (predicted) or 'proposal' (action probability)
-    top_anchors: int = 765               # best anchors that go into NMS
-    nms_tiou: float = 0.9                # NMS drops what overlaps a better one by more
-    max_detections: int = 100            # segments a video
-    labels_per_video: int = 1            # labels that each segment gets, by falling average probability
-
-
-class DataConfig(NamedTuple):
-    """Where the data are, below data_root, and how samples are cut (SPEC section 2).
-
-    A feature path is a folder of VIDEO.npy / .npz / .csv, or one HDF5 file with a dataset VIDEO.
+    A path of features is a folder of VIDEO.npy, .npz or .csv, or one HDF5 file with a dataset VIDEO.
     """
 
-    data_root: str = 'data'
-    source_info: str = 'cvs_records_anet/anet_train_val_reduce_info.csv'
-    source_annotation: str = 'cvs_records_anet/anet_annotation_json.json'
-    source_labels: str = 'activitynet_train_val_gt.txt'
-    source_categories: str = 'activitynet_category_name.txt'  # read where it is there, or to count the classes
-    source_features: str = 'ActivityNet/csv_mean_512_p3d_clip_2018'  # untrimmed, T rows
-    source_clips: str = 'ActivityNet/csv_p3d_clip'                   # a row per clip
-    target_info: str = 'cvs_records_k600/k600_train_val_info.csv'
-    target_annotation: str = 'cvs_records_k600/k600_annotation_json.json'
-    target_labels: str = 'k600_train_val_gt.txt'
-    target_categories: str = 'k600_category.txt'
-    target_clips: str = 'Kinetics-600/csv_p3d_clip_trim'             # training, a row per clip
-    target_features: str = 'Kinetics-600/csv_p3d_clip_val_untrim_512'  # validation, T rows
-    ground_truth: str = 'k600_val_action.json'  # of `prepare_data.py annotation`
-    clip_frames: int = 8                 # frames a clip
-    foreground_clips: int = 32           # clips that a foreground segment spans at least
-    moment_clips: int = 8                # clips that a moment spans at least
-    max_segments: int = 25               # segments of an untrimmed video; later ones are left out
-    moment_ratios: Tuple[int, int] = (14, 19)     # a moment's share of the sequence, in 1/20; both ends drawn
-    moment_positions: Tuple[int, int] = (1, 19)   # where it lies, in 1/20; both ends drawn
-    workers: int = 0                     # threads that read features; 0: one a core
-    bad_data: str = 'stop'               # at data that cannot be used: 'stop', or 'skip': go on without them
-    max_bad_share: float = 0.01          # of the videos read (100 at least): with more bad ones, 'skip' stops too
+    __slots__ = ()
 
     def path(self, name):
-        """Path of the table or the features in field `name`."""
+        """Path of the table or the features in the field `name`."""
         return os.path.join(self.data_root, getattr(self, name))
 
 
-class Config(NamedTuple):
-    """All settings of a run."""
+PARTS = collections.OrderedDict(
+    [('model', ModelConfig), ('train', TrainConfig), ('test', TestConfig), ('data', DataConfig)])
 
-    config: str = 'k600'
-    model_dir: str = 'models'            # snapshots, settings, logs
-    results_dir: str = 'results'         # results JSON, test log
-    resume: str = 'auto'                 # 'auto': go on where the last run stopped; 'never'; or a snapshot's path
-    threads: int = 0                     # of TensorFlow, within and between operations; 0: its choice; 1: repeatable
-    model: ModelConfig = ModelConfig()
-    train: TrainConfig = TrainConfig()
-    test: TestConfig = TestConfig()
-    data: DataConfig = DataConfig()
+
+class Config(collections.namedtuple('Config', [setting.name for setting in _RUN] + list(PARTS), defaults=[
+        setting.default for setting in _RUN] + [part() for part in PARTS.values()])):
+    """All settings of a run: its own, then those of the parts model, train, test and data."""
+
+    __slots__ = ()
+    settings = tuple(_RUN)
 
 
 def divide_widths(model, divisor):
-    """`model` with the feature width and every layer's width divided by `divisor`."""
+    """`model` with the feature width and the width of every layer divided by `divisor`."""
     widths = model.stem_widths + model.level_widths + (model.feature_width, model.context_width)
     if any(width % divisor for width in widths):
         raise InputError('widths %s cannot all be divided by %d' % (widths, divisor))
@@ -153,90 +220,91 @@ def divide_widths(model, divisor):
         context_width=model.context_width // divisor)
 
 
-PRESETS = {
-    'k600': Config(),
-    'demo': Config(
+PRESETS = collections.OrderedDict([
+    ('k600', Config()),  # as published
+    ('split', Config(    # published settings on a data root of `prepare_data.py split`, with any number of classes
+        config='split', model_dir='models/split', results_dir='results/split',
+        model=ModelConfig(source_classes=0, target_classes=0), data=DataConfig(data_root='data/split'))),
+    ('demo', Config(
         config='demo', model_dir='models/demo', results_dir='results/demo',
         model=ModelConfig(feature_width=64, stem_widths=(64, 64), level_widths=(32, 32, 48, 48, 64, 64, 64, 64),
-                          context_width=32, source_classes=20, target_classes=None),
+                          context_width=32, source_classes=20, target_classes=0),
         train=TrainConfig(max_steps=600, snapshot_step=200, learning_rate=1e-3, rate_boundaries=(8000,)),
-        # the published NMS keeps near-copies of the best segment, each a false positive of mAP
+        # the published NMS keeps near-copies of the best segment, and each is a false positive for mAP
         test=TestConfig(nms_tiou=0.5, score_by='proposal'),
-        data=DataConfig(data_root='data/demo', moment_ratios=(3, 19))),
-    'split': Config(  # published settings on a data root of `prepare_data.py split`, whatever its classes
-        config='split', model_dir='models/split', results_dir='results/split',
-        model=ModelConfig(source_classes=None, target_classes=None), data=DataConfig(data_root='data/split')),
-}
-# The published code's faults, all or one (README)
-MODES = {'mended': Faults(), 'authors': Faults(True, True, True),
-         'F1': Faults(True, False, False), 'F2': Faults(False, True, False), 'F3': Faults(False, False, True)}
+        data=DataConfig(data_root='data/demo', moment_ratios=(3, 19))))])
+
+
+# Changing, checking and comparing settings
+
+def _settings_of(config):
+    """Each Setting with the part of `config` that holds its value."""
+    for part in (config,) + tuple(getattr(config, name) for name in PARTS):
+        for setting in part.settings:
+            yield setting, part
 
 
 def override(config, **values):
-    """`config` with the fields in `values` replaced, in whichever of its parts they are.
+    """`config` with the settings in `values` replaced, in whichever part they are.
 
-    Raises InputError at a name that no part has.
+    Raises InputError at a name that is no setting.
     """
-    for part in ('model', 'train', 'test', 'data'):
-        settings = getattr(config, part)
-        mine = {name: values.pop(name) for name in settings._fields if name in values}
-        config = config._replace(**{part: settings._replace(**mine)})
+    for name in PARTS:
+        part = getattr(config, name)
+        mine = {field: values.pop(field) for field in part._fields if field in values}
+        config = config._replace(**{name: part._replace(**mine)})
     unknown = sorted(set(values) - set(Config._fields))
     if unknown:
-        raise InputError('no setting is called %s' % ', '.join(unknown))
+        raise InputError('no setting is called %s; docs/settings.md lists all' % ', '.join(unknown))
     return config._replace(**values)
 
 
 def check(config):
-    """Raise InputError, in one line, where a setting cannot be used."""
-    def positive(part, *names):
-        for name in names:
-            if not 0 < getattr(part, name) < math.inf:
-                raise InputError('--%s %s: expected more than 0' % (name, getattr(part, name)))
-            if getattr(part, name) > MOST:  # of rates too: none is useful beyond
-                raise InputError('--%s %s: expected %d at most' % (name, getattr(part, name), MOST))
-
-    def one_of(part, name, choices):
-        if getattr(part, name) not in choices:
-            raise InputError('--%s %r: expected one of %s' % (name, getattr(part, name), ', '.join(choices)))
-
+    """Return `config`; raise InputError, in one line, where a setting cannot be used."""
+    for setting, part in _settings_of(config):
+        value = getattr(part, setting.name)
+        if setting.choices and value not in setting.choices:
+            raise InputError('%s: expected one of %s' % (_given(setting, value), ', '.join(setting.choices)))
+        for number in value if isinstance(value, tuple) else (value,):
+            if _is_number(number):
+                _check_number(setting, number)
     for name in ('model_dir', 'results_dir'):
         if not getattr(config, name):
-            raise InputError('--%s %r: expected a folder; . is the one you are in' % (name, getattr(config, name)))
+            raise InputError('--%s %r: expected a folder; . is the current one' % (name, getattr(config, name)))
     for part, name in ((config, 'model_dir'), (config, 'resume'), (config.train, 'init_checkpoint')):
         if re.search('[*?[\\\\\ud800-\udfff]|://', getattr(part, name)):
-            raise InputError('--%s %r: found signs that TensorFlow takes for a pattern or another system\'s path '
-                             '(one of * ? [ \\ :// or no UTF-8); name another folder, or go there and give .'
+            raise InputError('--%s %r: found characters that TensorFlow takes for a pattern or a remote path (one of '
+                             '* ? [ \\ :// or no UTF-8); rename the folder, or change into it and give .'
                              % (name, getattr(part, name)))
-    for part, name, most in ((config.train, 'seed', MOST), (config.train, 'max_steps', MOST),
-                             (config.train, 'max_to_keep', MOST), (config.data, 'workers', MOST_THREADS),
-                             (config, 'threads', MOST_THREADS)):
-        if not 0 <= getattr(part, name) <= most:
-            raise InputError('--%s %s: expected 0 to %d' % (name, getattr(part, name), most))
-    positive(config.model, 'feature_width', 'untrimmed_steps', 'moment_steps')
-    positive(config.train, 'batch_size', 'snapshot_step', 'log_step', 'generator_repeats', 'max_skips')
-    positive(config.train, 'learning_rate', 'adversary_rate')
-    positive(config.test, 'test_batch_size', 'max_detections', 'top_anchors', 'labels_per_video')
-    one_of(config.model, 'transfer', ('mlp', 'identity'))
-    one_of(config.train, 'context', CONTEXTS)
-    one_of(config.train, 'on_nan', ('stop', 'skip'))
-    one_of(config.test, 'score_by', ('iou', 'proposal'))
-    one_of(config.test, 'proposals', ('network', 'uniform'))
-    one_of(config.data, 'bad_data', ('stop', 'skip'))
-    for part, name in ((config.test, 'nms_tiou'), (config.data, 'max_bad_share')):
-        if not 0 <= getattr(part, name) <= 1:
-            raise InputError('--%s %s: expected 0 to 1' % (name, getattr(part, name)))
-    low, high = config.data.moment_ratios
-    if not 0 < low <= high < 20:
-        raise InputError('--moment_ratios %d,%d: expected 1 to 19, the lower one first' % (low, high))
-    for name in ('source_classes', 'target_classes'):
-        if getattr(config.model, name):  # None and 0: counted
-            positive(config.model, name)
+    for name in ('moment_ratios', 'moment_positions'):
+        value = getattr(config.data, name)
+        if len(value) != 2 or value[0] > value[1]:
+            raise InputError('--%s %s: expected two numbers, the lower one first' % (name, _text(value)))
+    for name, count in (('stem_widths', 2), ('level_widths', 1), ('anchor_scales', 1)):
+        if len(getattr(config.model, name)) < count:
+            raise InputError('--set %s=%s: expected %d numbers at least'
+                             % (name, _text(getattr(config.model, name)), count))
     return config
 
 
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_number(setting, number):
+    high_enough = number > setting.low if setting.above_low else number >= setting.low
+    if not (high_enough and number <= setting.high):  # false of NaN, too
+        raise InputError('%s: expected %s%s to %s' % (
+            _given(setting, number), 'more than ' if setting.above_low else '', setting.low, setting.high))
+
+
+def _given(setting, value):
+    """The setting and its value as the command line has them."""
+    return ('--%s %s' if setting.flag else '--set %s=%s') % (setting.name, _text(value))
+
+
 def to_dict(config):
-    """The settings as JSON would give them back: a dict a part, lists for tuples."""
+    """The settings as JSON gives them back: one dict for each part, lists for tuples."""
     def plain(value):
         if hasattr(value, '_asdict'):
             return {name: plain(entry) for name, entry in value._asdict().items()}
@@ -244,93 +312,127 @@ def to_dict(config):
     return plain(config)
 
 
-# How long and where a run trains, what it writes, what it does when disturbed: not what it computes.
-NOT_OF_TRAINING = ('max_steps', 'snapshot_step', 'log_step', 'max_to_keep', 'on_nan', 'max_skips', 'accept_changes',
-                   'workers', 'bad_data', 'max_bad_share')
+def from_dict(saved, source):
+    """The Config of what to_dict gave; a setting that is not there keeps its default. `source` is for messages.
 
-
-def differences(saved, config, parts):
-    """Settings of `parts` in which `config` is not as `saved` (of to_dict), a text each; paths may have moved.
-
-    What one of the two does not know, from another version of this code, is left out.
+    Raises InputError where it is no such dict, or a value has another type than the setting.
     """
-    mine = to_dict(config)
-    return ['%s %s (this run: %s)' % (name, saved[part][name], value)
-            for part in parts for name, value in mine[part].items()
-            if name in saved.get(part, {}) and saved[part][name] != value and name not in NOT_OF_TRAINING
-            and not (part == 'data' and isinstance(value, str))]
+    def group(defaults, values, place):
+        if not isinstance(values, dict):
+            raise InputError('%s: found no settings%s; give the .json beside a snapshot, or a preset: %s'
+                             % (source, place, ', '.join(PRESETS)))
+        return defaults._replace(**{name: value(default, values[name], place + ' ' + name)
+                                    for name, default in defaults._asdict().items() if name in values})
+
+    def value(default, found, place):
+        if hasattr(default, '_asdict'):
+            return group(default, found, place)
+        if isinstance(default, tuple) and isinstance(found, list):
+            return tuple(value(default[0], entry, place) for entry in found)
+        if isinstance(default, float) and type(found) is int:
+            return float(found)
+        if type(found) is not type(default):
+            raise InputError('%s: found the value %r of%s, expected one like %r' % (source, found, place, default))
+        return found
+
+    return group(Config(), saved, '')
 
 
-# Flags. A flag is a setting's name; its help says what the comment above says, for who reads no code.
-COMMON_FLAGS = {
-    'model_dir': 'folder of snapshots, their settings and the logs',
-    'resume': 'auto: go on where the last run stopped; never: begin anew; or, of training, a snapshot\'s path',
-    'threads': 'threads of TensorFlow; 0: its choice; 1: repeatable to the last bit on a CPU',
-    'feature_width': 'columns of a feature file',
-    'source_classes': 'classes of the source data set; 0: as many as its class-name list has lines',
-    'target_classes': 'classes of the target data set; 0: as many as its class-name list has lines',
-    'transfer': 'mlp, or identity: the moment classifier itself scores every position',
-    'workers': 'threads that read features; 0: one a core',
-    'bad_data': 'stop at data that cannot be used, or skip: list them in bad_data.csv and go on',
-    'max_bad_share': 'share of bad videos at which skip stops too',
-    'data_root': 'folder that all data paths start from',
-    'source_info': 'info table of the source videos (CSV: video, subset)',
-    'source_annotation': 'segments of the source videos (JSON)',
-    'source_labels': 'label table of the source videos (video, …, class index)',
-    'source_categories': 'class names of the source data set, one a line; not needed where their number is given',
-    'source_features': 'features of whole source videos: folder or HDF5 file',
-    'source_clips': 'features of the source videos by clip: folder or HDF5 file',
-    'target_info': 'info table of the target videos (CSV: video, subset)',
-    'target_annotation': 'moments and durations of the target videos (JSON)',
-    'target_labels': 'label table of the target videos',
-    'target_categories': 'class names of the target data set, one a line',
-    'target_clips': 'features of the target training videos by clip: folder or HDF5 file',
-    'target_features': 'features of whole target validation videos: folder or HDF5 file',
-    'ground_truth': 'ground-truth JSON of the target validation videos',
-}
+def differences(saved, config, parts, script=TRAIN):
+    """Settings of `parts` that `script` reads and in which `config` is not as `saved` (of to_dict): a text for each.
 
-
-def argument_parser(description, flags):
-    """Parser of a script: --config, the common flags and those in `flags` {setting: help}.
-
-    Types and defaults come from the presets, so a flag cannot disagree with its setting.
+    Paths may differ: data move. Ignored is what only one of the two has, being of another version of this code.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
-    add_flags(parser, flags)
+    mine, texts = to_dict(config), []
+    for part in parts:
+        for setting in PARTS[part].settings:
+            value, before = mine[part][setting.name], saved.get(part, {}).get(setting.name)
+            is_path = part == 'data' and isinstance(setting.default, str)
+            if (before is not None and before != value and script in setting.scripts and not setting.resumable
+                    and not is_path):
+                texts.append('%s %s (this run: %s)' % (setting.name, before, value))
+    return texts
+
+
+# Flags
+
+GROUPS = collections.OrderedDict([
+    ('run', Config), ('network (docs/method.md, sections 3 and 4)', ModelConfig),
+    ('training (docs/method.md, sections 5 to 7)', TrainConfig),
+    ('testing (docs/method.md, section 8)', TestConfig),
+    ('data (docs/method.md, section 2; docs/data.md)', DataConfig)])
+
+
+def argument_parser(description, script):
+    """The parser of a script, TRAIN, TEST or CHECK, with a flag for each setting that it reads."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_flags(parser, script)
     return parser
 
 
-def add_flags(parser, flags):
-    """Add --config, the common flags and those in `flags` to a parser with argparse.RawTextHelpFormatter."""
-    parser.add_argument('--config', choices=sorted(PRESETS), default='k600',
-                        help='preset that the settings start from (default k600)')
-    for name, text in list(flags.items()) + list(COMMON_FLAGS.items()):
-        values = [_value(PRESETS[preset], name) for preset in ('k600', 'demo', 'split')]
-        default = ' | '.join(_shown(value) for value in sorted(set(values), key=values.index))
-        convert = {bool: _switch, tuple: _pair}.get(type(values[0]), type(values[0]))
-        parser.add_argument('--' + name, type=convert, metavar=convert.__name__.strip('_').upper(),
-                            help='%s (default %s)' % (text, default or 'none'))
+def add_flags(parser, script):
+    """Add --config, the flags of the settings that `script` reads, in groups, and --set."""
+    for title, part in GROUPS.items():
+        group = parser.add_argument_group(title)
+        if part is Config:
+            group.add_argument('--config', default='k600', metavar='PRESET', help='settings to start from: %s, or '
+                               'the .json beside a snapshot (default: k600)' % ', '.join(PRESETS))
+        if part is TrainConfig and script == TRAIN:
+            group.add_argument('--mode', choices=sorted(MODES), help='faults of the published code: mended: none; '
+                               'authors: F1 to F3; or one of them (docs/method.md, section 9; default: mended)')
+        for setting in part.settings:
+            if script in setting.scripts and setting.flag and setting.name != 'config':
+                group.add_argument('--' + setting.name, metavar=None if setting.choices else _metavar(setting),
+                                   type=_parser_of(setting), choices=setting.choices or None, help=_help(setting))
+    parser.add_argument('--set', action='append', default=[], metavar='NAME=VALUE',
+                        help='any other setting (docs/settings.md); may be given several times')
 
 
-def from_arguments(arguments, flags):
-    """The resolved, checked Config of parsed `arguments`; flags not given keep the preset's value."""
-    given = {name: getattr(arguments, name) for name in list(flags) + list(COMMON_FLAGS)
-             if getattr(arguments, name) is not None}
-    return check(override(PRESETS[arguments.config], **given))
+def from_arguments(arguments, script):
+    """The checked Config of parsed `arguments`: settings that were not given keep the value of --config.
+
+    Raises InputError where a setting cannot be used.
+    """
+    config = _start(arguments.config)
+    readable = {setting.name: setting for setting, _ in _settings_of(config) if script in setting.scripts}
+    given = {name: getattr(arguments, name) for name, setting in readable.items()
+             if setting.flag and name != 'config' and getattr(arguments, name) is not None}
+    for text in arguments.set:
+        name, _, value = text.partition('=')
+        if name not in readable or name in ('config', 'faults'):
+            raise InputError('--set %s: expected NAME=VALUE, the name one of %s'
+                             % (text, ', '.join(sorted(set(readable) - {'config', 'faults'}))))
+        try:
+            given[name] = _parser_of(readable[name])(value)
+        except (ValueError, argparse.ArgumentTypeError):
+            raise InputError('--set %s: expected a value like %s' % (text, _text(readable[name].default))) from None
+    if getattr(arguments, 'mode', None):
+        given['faults'] = MODES[arguments.mode]
+    return check(override(config, **given))
 
 
-def _value(config, name):
-    parts = [config, config.model, config.train, config.test, config.data]
-    return next(getattr(part, name) for part in parts if hasattr(part, name))
+def _start(name):
+    """The preset `name`, or the settings in the JSON file `name`."""
+    if name in PRESETS:
+        return PRESETS[name]
+    if not os.path.exists(name):
+        raise InputError('--config %s: expected %s, or the .json file beside a snapshot' % (name, ', '.join(PRESETS)))
+    return from_dict(read_json(name), name)
 
 
-def _shown(value):
-    """A setting as its flag takes it; None of a number of classes: 0, counted."""
-    if isinstance(value, tuple):
-        return ','.join(map(str, value))
-    if isinstance(value, bool):
-        return 'on' if value else 'off'
-    return '0' if value is None else str(value)
+def _parser_of(setting):
+    """The function that turns a text into a value of the setting."""
+    kind = type(setting.default)
+    if kind is bool:
+        return _switch
+    return functools.partial(_numbers, type(setting.default[0]), setting.default) if kind is tuple else kind
+
+
+def _numbers(kind, example, text):
+    try:
+        return tuple(kind(number) for number in text.split(','))
+    except ValueError:
+        raise argparse.ArgumentTypeError('%r: expected numbers such as %s' % (text, _text(example))) from None
 
 
 def _switch(text):
@@ -339,9 +441,52 @@ def _switch(text):
     return text == 'on'
 
 
-def _pair(text):
-    try:
-        low, high = map(int, text.split(','))
-    except ValueError:
-        raise argparse.ArgumentTypeError('%r: expected two whole numbers, such as 14,19' % text) from None
-    return low, high
+def _metavar(setting):
+    kind = type(setting.default)
+    return {bool: 'on|off', tuple: 'N,N', str: 'TEXT'}.get(kind, kind.__name__.upper())
+
+
+def _text(value):
+    """A value as its flag takes it."""
+    if isinstance(value, tuple):
+        return ','.join(map(_text, value))
+    return {True: 'on', False: 'off'}[value] if isinstance(value, bool) else str(value)
+
+
+def _help(setting):
+    """Help with the unit, and the default of each preset."""
+    unit = '%s; ' % setting.unit if setting.unit else ''
+    return '%s (%sdefault: %s)' % (setting.help.replace('%', '%%'), unit, _defaults(setting))
+
+
+def _defaults(setting):
+    """`15000`, or `k600, split: 15000; demo: 600` where presets differ."""
+    presets = collections.OrderedDict()
+    for name, preset in PRESETS.items():
+        parts = (preset, preset.model, preset.train, preset.test, preset.data)
+        value = next(getattr(part, setting.name) for part in parts if setting.name in part._fields)
+        presets.setdefault(_text(value) or 'none', []).append(name)
+    if len(presets) == 1:
+        return next(iter(presets))
+    return '; '.join('%s: %s' % (', '.join(names), value) for value, names in presets.items())
+
+
+def to_markdown():
+    """All settings as docs/settings.md shows them."""
+    lines = ['# Settings', '', 'Made by `python3 config.py > docs/settings.md`.',
+             'A setting with a flag is given as `--name VALUE`, any other as `--set name=VALUE`.',
+             'The letters in brackets are the dimensions of [method.md](method.md).']
+    for title, part in GROUPS.items():
+        lines += ['', '## ' + title[:1].upper() + title[1:], '', '| setting | flag | unit | default | what it is |',
+                  '|---|---|---|---|---|']
+        for setting in part.settings:
+            if setting.name in ('config', 'faults'):
+                continue
+            text = setting.help + (' (%s)' % ', '.join(setting.choices) if setting.choices else '')
+            lines.append('| `%s` | %s | %s | %s | %s |' % (
+                setting.name, 'yes' if setting.flag else '`--set`', setting.unit, _defaults(setting), text))
+    return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+    print(to_markdown())

@@ -1,14 +1,13 @@
-"""Tables and features of both data sets → the four streams of samples (SPEC section 2).
+"""Tables and features of both data sets → the four streams of samples (docs/method.md, section 2).
 
-A stream's order is a pure function of the seed and of how many samples came before: sample i lies in pass
-i // (samples a pass), and a pass is a shuffle of all videos. Features are read by tf.data's threads, a few
-batches ahead.
+The order of a stream depends only on the seed and the number of a sample: sample i is in pass i // (samples in a
+pass), and a pass is a shuffle of all videos. The threads of tf.data read features a few batches ahead.
 
-Where a sample cannot be read and the run goes on without it (bad_data.py), another sample of the order takes its
-place: sample i is a function of the seed, i and the data still.
+Where a sample cannot be read and the run continues (dataset/bad_data.py), another sample of the order replaces it.
+Which one depends on the seed, i and the data only.
 
-Legend (config.py): B batch, T = 512 rows of an untrimmed video, M = 256 of a moment, C feature width, S = 25
-segments a video at most.
+Dimensions (legend of docs/method.md): B batch, T = 512 rows of an untrimmed video, M = 256 rows of a moment,
+C feature width, S = 25 segments of a video at most.
 """
 import collections
 import contextlib
@@ -19,11 +18,11 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-from bad_data import BadData
-from errors import InputError
-from features import FeatureStore, interpolate
-from tables import Video, read_class_names, read_info, read_labels, read_videos
-from tensorflow_setup import tf
+from dataset.bad_data import BadData
+from dataset.features import FeatureStore, interpolate
+from dataset.tables import Video, read_class_names, read_info, read_labels, read_videos
+from runtime.errors import InputError
+from runtime.session import tf
 
 
 class Untrimmed(NamedTuple):
@@ -35,19 +34,19 @@ class Untrimmed(NamedTuple):
 
 
 class Foreground(NamedTuple):
-    """A batch of source segments, cut out."""
+    """A batch of source segments, cut from their videos."""
 
     features: tf.Tensor  # [B, T, C]
     labels: tf.Tensor    # [B]
 
 
 class Moments(NamedTuple):
-    """A batch of target moments, and where they are put in their context."""
+    """A batch of target moments, and where each lies in its context."""
 
     features: tf.Tensor  # [B, M, C]
     labels: tf.Tensor    # [B]
-    ratio: tf.Tensor     # [B], the moment's share of the sequence, in 1/20
-    position: tf.Tensor  # [B], in 1/20
+    ratio: tf.Tensor     # [B], share of the moment in the sequence, in 1/20
+    position: tf.Tensor  # [B], position in the context, in 1/20
 
 
 class Validation(NamedTuple):
@@ -76,22 +75,22 @@ class ClipSample(NamedTuple):
     end: int    # the clip after the last
 
 
-def _clip_samples(videos, least_clips, first_only, unusable):
-    """Segments of each video that span at least `least_clips` clips, as lists of ClipSample by video."""
+def _clip_samples(videos, min_clips, first_only, unusable):
+    """Segments of each video that span at least `min_clips` clips: a list of ClipSample for each video."""
     groups = []
     for video in videos:
         group = []
         for start, end in video.segments[:int(video.first_usable)] if first_only else video.segments:
-            if (end - start) * video.clips >= least_clips:
+            if (end - start) * video.clips >= min_clips:
                 group.append(ClipSample(video, int(start * video.clips), int(end * video.clips)))
             else:
-                unusable['shorter than %d clips' % least_clips] += 1
+                unusable['shorter than %d clips' % min_clips] += 1
         groups.append(group)
     return [group for group in groups if group]
 
 
 class _Order:
-    """Endless order of samples: the videos are shuffled anew each pass, a video's samples stay together."""
+    """An endless order of samples: each pass shuffles the videos, and the samples of a video stay together."""
 
     def __init__(self, groups, seed, stream):
         self._groups, self._seed = groups, (seed, stream)
@@ -111,13 +110,13 @@ class _Order:
             order, draws = self._pass(number)
         return order[within], draws[within]
 
-    def instead(self, index):
-        """Number of the sample that takes the place of number `index`: one of the next len(pass), by its draws."""
+    def replacement(self, index):
+        """Number of the sample that replaces number `index`: one of the following ones, by its random numbers."""
         return index + 1 + int(self[index][1][0]) % self.samples
 
 
 class _Videos:
-    """The order of validation: each video once; nothing takes the place of one that cannot be read."""
+    """The order of validation: each video once; a video that cannot be read is not replaced."""
 
     def __init__(self, videos):
         self._videos = videos
@@ -125,24 +124,24 @@ class _Videos:
     def __getitem__(self, index):
         return self._videos[index], index
 
-    def instead(self, index):
+    def replacement(self, index):
         return None
 
 
 class Stream(NamedTuple):
-    """Batches in the graph. Run `initializer` first; tf.errors.OutOfRangeError ends a finite stream."""
+    """Batches in the graph. Run `initializer` first; tf.errors.OutOfRangeError is the end of a finite stream."""
 
     batch: NamedTuple           # of tensors
     initializer: tf.Operation
-    first: tf.Tensor            # number of the sample to begin with, for the initializer; 0 unless fed
+    first: tf.Tensor            # number of the first sample, for the initializer; 0 unless fed
     orders: dict                # name of each stream → its samples by number
-    bad: BadData                # what could not be read
-    summary: str                # one line: what is in the stream, what was left out and why
+    bad: BadData                # what could not be used
+    summary: str                # one line: what is in the stream, what was skipped and why
 
 
 @contextlib.contextmanager
 def reported(stream):
-    """Raise the InputError, or whatever it was, behind a session error that a sample of `stream` caused."""
+    """Raise the error of a sample of `stream` in place of the session error that it caused."""
     try:
         yield
     except tf.errors.OpError:
@@ -152,26 +151,27 @@ def reported(stream):
 
 
 def videos_of(stream, first, count):
-    """Names of the videos that samples `first` to `first + count` are from: {name of the stream: [name, …]}."""
+    """Names of the videos of samples `first` to `first + count`: {name of the stream: [name, …]}."""
     return {name: [getattr(order[index][0], 'video', order[index][0]).name for index in range(first, first + count)]
             for name, order in stream.orders.items()}
 
 
 def check_paths(data, names):
-    """Raise InputError, in one line, where tables or features of these DataConfig fields are not there."""
+    """Raise InputError, in one line, where the tables or features of these DataConfig fields do not exist."""
     missing = [data.path(name) for name in names if not FeatureStore(data.path(name), 0).exists()]
     if missing:
-        raise InputError('not found: %s; the README says what belongs there (--data_root and the path flags '
-                         'choose other places), and `make demo` runs without any data' % ', '.join(missing))
+        raise InputError('not found: %s; docs/data.md describes these files (--data_root and the path flags name '
+                         'other places); `make demo` needs no data' % ', '.join(missing))
 
 
-def resolve_classes(config):
-    """`config` with the classes of both sides counted, and checked against the class-name lists.
+def resolve_classes(config, sides=('source', 'target')):
+    """`config` with the number of classes of each side, as the class-name lists have them.
 
-    The source's list may be absent where the number of its classes is given.
+    The source's list may be absent where its number of classes is given. Raises InputError where a number that is
+    given differs from the list.
     """
     model = config.model
-    for side in ('source', 'target'):
+    for side in sides:
         path, setting = config.data.path(side + '_categories'), side + '_classes'
         expected = getattr(model, setting)
         if side == 'source' and expected and not os.path.exists(path):
@@ -183,14 +183,15 @@ def resolve_classes(config):
     return config._replace(model=model)
 
 
-def training_stream(config, goes_on=False):
-    """The untrimmed, foreground and moment streams, together: a Stream of Batch.
+def training_stream(config, resumed=False):
+    """The untrimmed, foreground and moment streams together: a Stream of Batch.
 
-    A run that `goes_on` with an earlier one keeps its list of bad data.
+    A `resumed` run keeps the list of bad data of the run before. Raises InputError where tables or features cannot be
+    used.
     """
     data, model, seed = config.data, config.model, config.train.seed
     check_paths(data, TRAINING_PATHS)
-    unusable, bad = collections.Counter(), BadData(data, config.model_dir, goes_on)
+    unusable, bad = collections.Counter(), _bad_data(config, config.model_dir, resumed)
     source = _read_subset('source', 'training', model.source_classes, data, unusable, bad)
     target = _read_subset('target', 'training', model.target_classes, data, unusable, bad)
     unusable['beyond the first %d of a video' % data.max_segments] = sum(
@@ -198,10 +199,10 @@ def training_stream(config, goes_on=False):
     first_only = config.train.faults.first_annotation_only
     foreground = _clip_samples(source, data.foreground_clips, first_only, unusable)
     moments = _clip_samples(target, data.moment_clips, False, unusable)
-    for groups, table, least in ((foreground, 'source_annotation', data.foreground_clips),
+    for groups, table, min_clips in ((foreground, 'source_annotation', data.foreground_clips),
                                  (moments, 'target_annotation', data.moment_clips)):
         if not groups:
-            raise InputError('%s: no segment of a training video spans %d clips' % (data.path(table), least))
+            raise InputError('%s: no segment of a training video spans %d clips' % (data.path(table), min_clips))
 
     orders = [_Order(groups, seed, stream) for stream, groups in
               enumerate([[[video] for video in source], foreground, moments])]
@@ -223,13 +224,13 @@ def training_stream(config, goes_on=False):
                   iterator.initializer, first, dict(zip(Batch._fields, orders)), bad, summary)
 
 
-def validation_stream(config, goes_on=False):
-    """(Stream of Validation, list of Video): each target validation video once, in the info table's order.
+def validation_stream(config, resumed=False):
+    """(Stream of Validation, list of Video): each target validation video once, in the order of the info table.
 
-    The row of a video that is skipped has index -1. A run that `goes_on` with an earlier one keeps its list of bad
-    data.
+    The row of a skipped video has index -1. A `resumed` run keeps the list of bad data of the run before. Raises
+    InputError where tables or features cannot be used.
     """
-    data, bad = config.data, BadData(config.data, config.results_dir, goes_on)
+    data, bad = config.data, _bad_data(config, config.results_dir, resumed)
     check_paths(data, VALIDATION_PATHS)
     videos = _read_subset('target', 'validation', config.model.target_classes, data, collections.Counter(), bad)
     loader, order, first = _load_validation(config), _Videos(videos), _first_sample()
@@ -241,16 +242,21 @@ def validation_stream(config, goes_on=False):
                   summary), videos
 
 
-MOST_TRIES = 1000  # samples that may be tried in place of one
+MAX_TRIES = 1000  # samples that are tried in place of one
 TRAINING_PATHS = ('source_info', 'source_annotation', 'source_labels', 'source_features', 'source_clips',
                   'target_info', 'target_annotation', 'target_labels', 'target_categories', 'target_clips')
 VALIDATION_PATHS = ('target_info', 'target_annotation', 'target_categories', 'target_features')
 
 
+def _bad_data(config, folder, resumed):
+    return BadData(folder, config.data.bad_data == 'skip', config.data.max_bad_share, resumed)
+
+
 def _read_subset(side, subset, classes, data, unusable, bad):
     """Videos of one side ('source' or 'target') and subset; adds to the Counter of unusable segments."""
     faults = []
-    info, label, annotation = [bad.of_tables(side + end, faults) for end in ('_info', '_labels', '_annotation')]
+    info, label, annotation = [bad.table_error_handler(side + table, faults)
+                               for table in ('_info', '_labels', '_annotation')]
     names = read_info(data.path(side + '_info'), subset, info)
     nameless = len(faults)
     labels_path = data.path(side + '_labels')
@@ -278,11 +284,11 @@ def _videos_of(groups):
 
 
 def _check_features(loader, videos, bad):
-    """Are there features of all `videos`, and those of the first and the last readable? A second at most."""
+    """Check that all `videos` have features, and that those of the first and the last can be read."""
     missing = loader.store.missing([video.name for video in videos])
     if missing:
         bad.check_share(loader.stream, len(missing), len(videos), InputError(
-            '%s (%d of %d videos lack theirs)' % (loader.store.absent(missing[0]), len(missing), len(videos))))
+            '%s (%d of %d videos lack theirs)' % (loader.store.missing_error(missing[0]), len(missing), len(videos))))
     for video in (videos[0], videos[-1]):
         bad.read(loader.stream, video.name,
                  lambda: loader.store.read(video.name, video.clips if loader.by_clip else None))
@@ -298,11 +304,11 @@ def _first_sample():
 
 
 class Loader(NamedTuple):
-    """How a stream's sample is read: (sample, draws) → arrays of these types and shapes."""
+    """How a sample of a stream is read: (sample, draws) → arrays of these types and shapes."""
 
     stream: str    # its name, for messages
     store: FeatureStore
-    by_clip: bool  # whether the store has a row per clip
+    by_clip: bool  # whether the store has one row for each clip
     read: Callable
     types: tuple
     shapes: tuple
@@ -311,24 +317,24 @@ class Loader(NamedTuple):
 def _samples(indices, order, loader, bad, workers):
     """Dataset of indices → dataset of the samples order[index], read by several threads, in order.
 
-    Arrays of a sample that cannot be read, and that no other can stand in for, are -1.
+    The arrays of a sample that cannot be read, and that no other replaces, are -1.
     """
     def arrays_at(index):
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             sample, draws = order[index]
             video = sample.video if isinstance(sample, ClipSample) else sample
             arrays = bad.read(loader.stream, video.name, lambda: loader.read(sample, draws))
             if arrays is not None:
                 return arrays
-            index = order.instead(index)
+            index = order.replacement(index)
             if index is None:
                 return [np.full(shape, -1) for shape in loader.shapes]
-        raise InputError('%s: none of %d samples can be read' % (loader.stream, MOST_TRIES))
+        raise InputError('%s: none of %d samples can be read' % (loader.stream, MAX_TRIES))
 
     def read(index):
         try:
             arrays = arrays_at(index)
-        except Exception as error:  # TensorFlow would tell the type and the text alone
+        except Exception as error:  # TensorFlow reports only its type and text
             bad.failures.append(error)
             raise
         return tuple(np.asarray(array, kind.as_numpy_dtype) for array, kind in zip(arrays, loader.types))
@@ -345,9 +351,8 @@ def _samples(indices, order, loader, bad, workers):
 def _iterator(dataset, workers):
     """Initializable iterator whose reads have `workers` threads of their own.
 
-    In the session's threads, one a core, reads would hold up the network's operations, and more workers than
-    cores would change nothing. Nothing is left to tf.data's tuning, whose thread would keep a session from closing
-    for seconds.
+    In the session's threads, one for each core, reads would delay the network's operations, and more workers than
+    cores would change nothing. The tuning of tf.data is off: its thread would delay the end of a session by seconds.
     """
     options = tf.data.Options()
     if hasattr(options, 'threading'):  # TensorFlow 2

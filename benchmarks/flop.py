@@ -1,14 +1,14 @@
-"""FLOP of the network, counted from its settings: an addition and a multiplication are two.
+"""FLOP of the network, counted from its settings; an addition and a multiplication are two.
 
-Counted are products (convolutions, matrices), nothing twice: a gradient is as much as the layer forward, for its
-weights and for its input each, and is wanted only where an update has variables behind it. Updates 3, 4 and 7
-have two losses, each with a gradient of its own (SPEC section 7).
+Only products are counted (convolutions, matrices), each once. A gradient costs as much as the forward layer for its
+weights and again for its input, and is counted only where an update changes a variable behind it. Updates 3, 4 and 7
+have two losses, each with its own gradient (docs/method.md, section 7).
 """
 import aher_model as aher
 
 
 def _layers(rows, model):
-    """FLOP forward of each backbone layer on a sample of `rows` feature rows."""
+    """[layers] FLOP of each backbone layer forward, for a sample of `rows` feature rows."""
     flop, channels = [], model.feature_width
     for width in model.stem_widths:
         flop.append(2 * rows * 3 * channels * width)
@@ -22,24 +22,24 @@ def _layers(rows, model):
 
 
 def backbone(rows, model):
-    """FLOP of a sample of `rows` forward."""
+    """FLOP of the backbone forward, for a sample of `rows` feature rows."""
     return sum(_layers(rows, model))
 
 
 def heads(classes, model):
-    """FLOP of a sample forward: class logits of every position, and the heads of its anchors."""
-    outputs = classes + 3 * 5 * len(model.anchor_scales)  # 2 + 2 + 1 an anchor, three taps each
+    """FLOP of a sample forward: class logits of every position, and the heads of all anchors."""
+    outputs = classes + 3 * 5 * len(model.anchor_scales)  # 2 + 2 + 1 for each anchor, three taps each
     return sum(2 * positions * width * outputs
                for positions, width in zip(aher.level_positions(model), model.level_widths))
 
 
 def transfer(classes, model):
-    """FLOP of the weight transfer of `classes` forward."""
+    """FLOP of the weight transfer forward, for `classes` classes."""
     return sum(2 * 2 * classes * width ** 2 for width in model.level_widths)
 
 
 def _context(model):
-    """FLOP forward of the first and second layers of both sides, and of laying it out."""
+    """FLOP of the context forward: first layers of both sides, second layers, layout."""
     rows, c, h = model.moment_steps, model.feature_width, model.context_width
     return 2 * 2 * rows * 3 * c * h, 2 * 2 * (rows // 2) * 3 * h * c, 2 * model.untrimmed_steps * rows * c
 
@@ -51,10 +51,10 @@ def step(config):
     whole_first, moment_first = [_layers(rows, model)[0] for rows in (model.untrimmed_steps, model.moment_steps)]
     first, second, layout = _context(model)
     generate = first + second + layout
-    generate_back = first + 2 * second + layout  # the moment itself needs no gradient
-    train_back = 2 * whole - whole_first         # nor do the features
+    generate_back = first + 2 * second + layout  # the moment needs no gradient
+    train_back = 2 * whole - whole_first         # neither do the features
     source, target = [heads(classes, model) for classes in (model.source_classes, model.target_classes)]
-    flop = {
+    return {
         1: batch * (moment + 2 * moment - moment_first),
         2: batch * whole,
         3: batch * (whole + 2 * train_back + 3 * source) + 3 * transfer(model.source_classes, model),
@@ -62,11 +62,9 @@ def step(config):
         + transfer(model.target_classes, model),
         5: batch * (generate + 2 * whole),
         6: batch * (repeats * (whole + generate_back) + (repeats - 1) * (generate + whole)),
-        7: batch * (generate + whole + 2 * train_back + 3 * target),
-    }
-    return flop
+        7: batch * (generate + whole + 2 * train_back + 3 * target)}
 
 
 def test(model):
-    """FLOP of a test video; the transfer is done once for all of them."""
+    """FLOP of a test video, without the transfer, which is done once for all videos."""
     return backbone(model.untrimmed_steps, model) + heads(model.target_classes, model)

@@ -1,54 +1,122 @@
-"""A data root of random features for the benchmarks: as large as asked for, with few files behind it."""
+"""Random inputs of any size for the benchmarks: a data root, a training batch, a ground truth and results."""
 import json
 import os
 
 import numpy as np
 
-DISTINCT = 32  # features on disk of a kind; further videos are links to them
-SECONDS, FRAMES = 120.0, 3600
+from benchmarks import measure
+from data_loader import Batch, Foreground, Moments, Untrimmed
+from runtime.files import write_text
 
+DISTINCT = 32  # feature files of a kind; the files of further videos are links to them
+SECONDS, FRAMES = 120.0, 3600  # of every video
+GROUND_TRUTH = dict(videos=6461, segments=9638, classes=600)  # as many as in the Kinetics-600 annotation
+
+
+# Data root
 
 def write_data(config, videos, others=None):
-    """Write tables and features for `videos` target training videos, `others` (as many) source and validation."""
+    """Write tables and features of `videos` target training videos and `others` source and validation videos.
+
+    Without `others` these are as many.
+    """
     data, model, others = config.data, config.model, others or videos
-    random = np.random.RandomState(0)
-    clips = FRAMES // data.clip_frames
-    for name, side, count, rows in (('source_clips', 'source', others, clips),
-                                    ('source_features', 'source', others, model.untrimmed_steps),
-                                    ('target_clips', 'target', videos, clips),
-                                    ('target_features', 'validation', others, model.untrimmed_steps)):
-        _write_features(data.path(name), side, count, rows, model.feature_width, random)
-    entry = {'duration_second': SECONDS, 'duration_frame': FRAMES, 'feature_frame': clips * data.clip_frames}
+    random, clips = np.random.RandomState(0), FRAMES // data.clip_frames
+    for field, side, count, rows in (('source_clips', 'source', others, clips),
+                                     ('source_features', 'source', others, model.untrimmed_steps),
+                                     ('target_clips', 'target', videos, clips),
+                                     ('target_features', 'validation', others, model.untrimmed_steps)):
+        _write_features(data.path(field), _names(side, count), rows, model.feature_width, random)
+    entry = {'duration_second': SECONDS, 'duration_frame': FRAMES, 'feature_frame': clips * data.clip_frames,
+             'annotations': [{'segment': [10.0, 40.0]}, {'segment': [60.0, 100.0]}]}
+    training, validation = {'source': _names('source', others), 'target': _names('target', videos)}, {
+        'source': [], 'target': _names('validation', others)}
     for side, classes in (('source', model.source_classes), ('target', model.target_classes)):
-        names = _names(side, others if side == 'source' else videos)
-        rows = ['%s,training' % name for name in names]
-        if side == 'target':
-            rows += ['%s,validation' % name for name in _names('validation', others)]
-            names = names + _names('validation', others)
-        _write(data.path(side + '_info'), 'video,subset\n' + '\n'.join(rows) + '\n')
-        _write(data.path(side + '_labels'),
-               ''.join('%s 0 %d\n' % (name, number % classes) for number, name in enumerate(names)))
-        segments = [{'segment': [10.0, 40.0]}, {'segment': [60.0, 100.0]}]
-        _write(data.path(side + '_annotation'),
-               json.dumps({name: dict(entry, annotations=segments) for name in names}))
-    _write(data.path('target_categories'), ''.join('class %d\n' % label for label in range(model.target_classes)))
+        names = training[side] + validation[side]
+        rows = ['video,subset'] + ['%s,training' % name for name in training[side]]
+        rows += ['%s,validation' % name for name in validation[side]]
+        write_text(data.path(side + '_info'), '\n'.join(rows) + '\n')
+        write_text(data.path(side + '_labels'),
+                   ''.join('%s 0 %d\n' % (name, number % classes) for number, name in enumerate(names)))
+        write_text(data.path(side + '_annotation'), json.dumps(dict.fromkeys(names, entry)))
+    write_text(data.path('target_categories'), ''.join('class %d\n' % label for label in range(model.target_classes)))
 
 
 def _names(side, videos):
     return ['%s%d' % (side, number) for number in range(videos)]
 
 
-def _write_features(folder, side, videos, rows, width, random):
+def _write_features(folder, names, rows, width, random):
     os.makedirs(folder)
-    for number, name in enumerate(_names(side, videos)):
-        path = os.path.join(folder, name + '.npy')
-        if number < DISTINCT:
-            np.save(path, np.maximum(random.standard_normal((rows, width)), 0).astype(np.float32))
-        else:
-            os.link(os.path.join(folder, '%s%d.npy' % (side, number % DISTINCT)), path)
+    paths = [os.path.join(folder, name + '.npy') for name in names]
+    for path in paths[:DISTINCT]:
+        np.save(path, np.maximum(random.standard_normal((rows, width)), 0).astype(np.float32))
+    for number, path in enumerate(paths[DISTINCT:]):
+        os.link(paths[number % DISTINCT], path)
 
 
-def _write(path, text):
-    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    with open(path, 'w') as file:
-        file.write(text)
+# Training batch
+
+def training_batch(config):
+    """A data_loader.Batch of tensors on the device, and the feeds that set them (measure.on_device)."""
+    model, data, size, random = config.model, config.data, config.train.batch_size, np.random.RandomState(0)
+    rows, feeds = model.untrimmed_steps, {}
+
+    def tensor(array):
+        value, feed = measure.on_device(array)
+        feeds.update(feed)
+        return value
+
+    def features(rows):
+        return tensor(np.abs(random.standard_normal((size, rows, model.feature_width))).astype(np.float32))
+
+    def integers(low, high):
+        return tensor(random.randint(low, high, size).astype(np.int32))
+
+    segments = -np.ones((size, data.max_segments, 2), np.float32)
+    segments[:, 0], segments[:, 1] = (0.2 * rows, 0.43 * rows), (0.6 * rows, 0.67 * rows)
+    return Batch(
+        Untrimmed(features(rows), tensor(segments), integers(0, model.source_classes)),
+        Foreground(features(rows), integers(0, model.source_classes)),
+        Moments(features(model.moment_steps), integers(0, model.target_classes),
+                integers(data.moment_ratios[0], data.moment_ratios[1] + 1),
+                integers(data.moment_positions[0], data.moment_positions[1] + 1))), feeds
+
+
+# Results and ground truth
+
+def ground_truth(random):
+    """Ground-truth JSON with the counts of GROUND_TRUTH."""
+    videos, segments, classes = [GROUND_TRUTH[name] for name in ('videos', 'segments', 'classes')]
+    owners = [*range(videos), *random.randint(0, videos, segments - videos)]
+    labels = [*range(classes), *random.randint(0, classes, videos - classes)]
+    database = {'video %d' % video: {'subset': 'validation', 'annotations': []} for video in range(videos)}
+    for video in owners:
+        start, length = random.uniform(0, 100), random.lognormal(3.5, 1)
+        database['video %d' % video]['annotations'].append(
+            {'segment': [start, start + length], 'label': 'class %d' % labels[video]})
+    return {'database': database}
+
+
+def results_for(truth, count, random):
+    """Results JSON of `count` results, evenly spread over the videos of a ground-truth JSON.
+
+    Half of them lie near a segment, half anywhere; nine of ten have its label.
+    """
+    database = {video: entry['annotations'] for video, entry in truth['database'].items() if entry['annotations']}
+    classes = sorted({row['label'] for rows in database.values() for row in rows})
+    results = {}
+    for number, (video, rows) in enumerate(database.items()):
+        size = count // len(database) + (number < count % len(database))
+        chosen = random.randint(0, len(rows), size)
+        segments = np.array([rows[row]['segment'] for row in chosen]).reshape(-1, 2)
+        lengths = np.maximum(segments[:, 1:] - segments[:, :1], 1)
+        spread = np.where(random.rand(size, 1) < 0.5, 0.1, 2) * lengths
+        starts = segments[:, :1] + spread * random.standard_normal((size, 1))
+        ends = starts + lengths * random.uniform(0.5, 1.5, (size, 1))
+        labels = [rows[row]['label'] if right else classes[other] for row, right, other in
+                  zip(chosen, random.rand(size) < 0.9, random.randint(0, len(classes), size))]
+        scores, segments = random.rand(size).round(6), np.hstack([starts, ends]).round(6)
+        results[video] = [{'score': score, 'segment': segment, 'label': label}
+                          for score, segment, label in zip(scores.tolist(), segments.tolist(), labels)]
+    return {'version': 'VERSION 1.3', 'results': results, 'external_data': {}}

@@ -1,1 +1,1 @@
-"""Scores of temporal proposals (AR@AN, AUC) and detections (mAP), as ActivityNet's toolkit defines them."""
+"""Performance of temporal proposals (AR@AN, AUC) and detections (mAP), as ActivityNet's toolkit defines it."""

@@ -1,8 +1,8 @@
-"""Proposal performance: average recall at average numbers of proposals (AR@AN), and AUC (SPEC section 8).
+"""Proposal performance: average recall at average numbers of proposals (AR@AN), and AUC (docs/method.md, section 8).
 
     python3 evaluation/get_proposal_performance.py GROUND_TRUTH RESULTS
 
-Semantics of ActivityNet's eval_proposal.py. Legend: evaluation/results.py.
+AR@AN is defined as in eval_proposal.py of ActivityNet's toolkit. Legend: evaluation/results.py.
 """
 import os
 import sys
@@ -13,53 +13,53 @@ import numpy as np
 if not __package__:  # run as a script, from any folder
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from errors import InputError, exit_status
 from evaluation import results as shared
+from runtime.errors import InputError, exit_status
 
 MAX_AVG_NR_PROPOSALS = 100.0  # the last AN
-CURVE_POINTS = 100            # AN of a curve, in equal steps up to the last, as in the toolkit
-TABLE_POINTS = (0, 4, 9, 49, 99)  # of those, what the table shows: 1, 5, 10, 50 and 100 % of the last AN
+CURVE_POINTS = 100            # values of AN on a curve, in equal steps up to the last, as in the toolkit
+TABLE_POINTS = (0, 4, 9, 49, 99)  # of these, what the table shows: 1, 5, 10, 50 and 100 % of the last AN
 
 
 class ProposalPerformance(NamedTuple):
-    """What evaluate_proposals returns; percent where the name says so, else a share of 1."""
+    """Result of evaluate_proposals; recall is in 0…1, and in percent where the name ends so."""
 
     tiou_thresholds: np.ndarray      # [S]
     recall: np.ndarray               # [S, CURVE_POINTS]
     average_recall: np.ndarray       # [CURVE_POINTS], mean over thresholds
     proposals_per_video: np.ndarray  # [CURVE_POINTS], AN
-    auc_percent: float               # area under average_recall from the first AN, in percent of the last AN
+    auc_percent: float               # area under average_recall, from the first AN on, in percent of the last AN
     average_recall_percent: float    # average recall at the last AN: AR@100
     counts: Dict[str, int]
 
 
 def evaluate_proposals(ground_truth, results, subset='validation', tiou_thresholds=shared.TIOU_THRESHOLDS,
                        max_avg_nr_proposals=MAX_AVG_NR_PROPOSALS):
-    """Recall, class-agnostic, of the best proposals of each video, against their average number (AN).
+    """Recall of the best proposals against their average number a video (AN) → ProposalPerformance.
 
-    As in the toolkit, AN is reached by the same share of every video's proposals, best first (equal scores in
-    the file's order), and never by more than a video has:
-    - Shares are of all proposals of the file, those of videos outside the subset's ground truth too: a video
-      with n proposals keeps int(n · max_avg_nr_proposals · V / R).
-    - A curve has CURVE_POINTS equal steps of AN up to max_avg_nr_proposals. Where the file holds fewer a
-      video, the curve is flat at its end, and the AN of the last points is nominal.
-    - A segment is recalled where any kept proposal of its video reaches the threshold; one proposal may
-      recall several segments.
-    - AUC = trapezoids from the first AN to the last, divided by the last: at most 99 % by default.
+    Labels are ignored. As in the toolkit, an AN is reached by taking the same share of the proposals of every
+    video, best first (equal scores in the file's order):
+    - The share is of all proposals of the file, also those of videos outside the subset's ground truth. A video
+      with n proposals keeps int(n · max_avg_nr_proposals · V / R), and at most n.
+    - A curve has CURVE_POINTS equal steps of AN up to max_avg_nr_proposals. If the file has fewer proposals a
+      video than that, all are used before the last AN and the curve ends flat.
+    - A segment is found if any kept proposal of its video reaches the threshold; one proposal may find several
+      segments.
+    - AUC is the area by trapezoids from the first AN to the last, divided by the last: at most 99 % by default.
     Without a kept proposal, recall is 0 everywhere.
 
-    For every segment and threshold the rank of the first proposal that reaches it is found over all videos at
-    once, from flattened pairs; a point of the curve then only counts ranks below each video's limit.
+    For each segment and threshold, the rank of the first proposal that reaches the threshold is found for all videos
+    together; a point of the curve then counts the ranks below each video's limit.
     Cost: O(R log R + S · pairs + CURVE_POINTS · S · G) time, O(R + S G) memory.
 
     Args:
-      ground_truth, results: paths, loaded JSON, or what read_ground_truth and read_results return; labels of
-        results are not needed.
-      subset: of the ground truth; not looked at where that is already read.
-      tiou_thresholds: [S], each above 0 and up to 1.
+      ground_truth, results: paths, loaded JSON, or what read_ground_truth and read_results return; results may
+        have been read without labels.
+      subset: of the ground truth; ignored if ground_truth is a GroundTruth.
+      tiou_thresholds: [S], each above 0 and at most 1.
       max_avg_nr_proposals: the last AN, above 0.
     Raises:
-      InputError: unreadable or malformed input.
+      InputError: an input cannot be read or is malformed, or max_avg_nr_proposals is not above 0.
     """
     if not 0 < max_avg_nr_proposals < np.inf:
         raise InputError('max_avg_nr_proposals %r: expected a number above 0' % max_avg_nr_proposals)
@@ -69,7 +69,7 @@ def evaluate_proposals(ground_truth, results, subset='validation', tiou_threshol
     rows, video, rank, kept_of_video = _best_of_each_video(truth, results, max_avg_nr_proposals)
     first_rank = first_reaching_rank(results.segments[rows], video, rank, truth, thresholds)
     shares = np.arange(1, CURVE_POINTS + 1) / float(CURVE_POINTS)
-    # The order of operations is the toolkit's: its limits are cut to integers, so a last digit matters.
+    # Operations are in the toolkit's order: the limits are cut to integers, so the last digit matters.
     total = int(kept_of_video.sum())
     steps = shares * (max_avg_nr_proposals * float(len(truth.videos)) / total) if total else shares
     limits = np.minimum(kept_of_video[:, None] * steps, kept_of_video[:, None]).astype(np.int64)
@@ -77,17 +77,17 @@ def evaluate_proposals(ground_truth, results, subset='validation', tiou_threshol
     average_recall = recall.mean(axis=0)
     an = steps * (float(total) / len(truth.videos)) if total else shares * max_avg_nr_proposals
     return ProposalPerformance(thresholds, recall, average_recall, an, _auc_percent(average_recall, an),
-                               float(100 * average_recall[-1]), _counts(truth, results, kept_of_video))
+                               float(100 * average_recall[-1]), _proposal_counts(truth, results, kept_of_video))
 
 
 def _best_of_each_video(truth, results, max_avg_nr_proposals):
-    """The proposals that are kept, by rank within their video.
+    """The kept proposals of each video, best first.
 
-    Returns: [P] rows of results, [P] video (in truth's), [P] rank in the video from 0, [V] number kept.
+    Returns: [P] rows of results, [P] index into truth's videos, [P] rank in the video from 0, [V] number kept.
     """
     video = shared.positions_in(results.videos, truth.videos)[results.video_index]
     rows = np.flatnonzero(video >= 0)
-    rows = rows[np.lexsort((-results.scores[rows], video[rows]))]  # stable: equal scores stay in order
+    rows = rows[np.lexsort((-results.scores[rows], video[rows]))]  # stable: equal scores stay in the file's order
     video = video[rows]
     available = np.bincount(video, minlength=len(truth.videos))
     share = max_avg_nr_proposals * float(len(truth.videos)) / max(len(results.scores), 1)
@@ -98,32 +98,33 @@ def _best_of_each_video(truth, results, max_avg_nr_proposals):
 
 
 def first_reaching_rank(segments, video, rank, truth, thresholds):
-    """[S, G] rank of the first proposal whose tIoU with a segment reaches a threshold; int64's largest: none.
+    """Rank of the first proposal whose tIoU with a segment reaches a threshold → [S, G].
 
-    segments: [P, 2] seconds; video: [P] positions in truth's; rank: [P] within the video, ascending there.
+    The rank is int64's maximum if there is no such proposal.
+    segments: [P, 2] seconds; video: [P] indices into truth's videos; rank: [P] in the video, ascending.
     """
     proposal, segment, tiou = shared.overlapping_pairs(
         segments, video, truth.segments, truth.video_index, thresholds.min())
     first_rank = np.full((len(thresholds), len(truth.segments)), np.iinfo(np.int64).max)
     for row, threshold in zip(first_rank, thresholds):
         reaching = np.flatnonzero(tiou >= threshold)[::-1]
-        row[segment[reaching]] = rank[proposal[reaching]]  # of repeated positions the last written stays
+        row[segment[reaching]] = rank[proposal[reaching]]  # for a repeated index numpy keeps the last value
     return first_rank
 
 
 def _recall(first_rank, limits):
-    """[S, CURVE_POINTS] share of segments found; first_rank [S, G], limits [G, CURVE_POINTS] proposals."""
+    """Share of segments found → [S, CURVE_POINTS]; first_rank [S, G], limits [G, CURVE_POINTS] proposals."""
     found = [np.count_nonzero(first_rank < limit, axis=1) for limit in limits.T]
     return np.stack(found, axis=1) / float(first_rank.shape[1])
 
 
 def _auc_percent(recall, an):
-    """Area under recall [P] over AN [P] by trapezoids, in percent of the last AN."""
+    """Area under recall [CURVE_POINTS] over AN [CURVE_POINTS] by trapezoids, in percent of the last AN."""
     return float(100 * np.sum(np.diff(an) * (recall[1:] + recall[:-1]) / 2.0) / an[-1])
 
 
-def _counts(truth, results, kept_of_video):
-    """What was scored and what was not, under the names of the JSON file."""
+def _proposal_counts(truth, results, kept_of_video):
+    """What was scored and what was skipped, by the names in the JSON file."""
     known_videos = set(truth.videos)
     is_unknown = np.array([video not in known_videos for video in results.videos], dtype=bool)
     return {
@@ -138,23 +139,23 @@ def _counts(truth, results, kept_of_video):
     }
 
 
-# ------------------------------------------------------------------------------------------------- script
+# Command line
 
 
 def format_table(performance):
-    """The counts, then recall in percent at some AN and the AUC, for every tIoU and their mean."""
+    """Table for printing: the counts, then recall in percent at some AN and the AUC, for each tIoU and the mean."""
     counts = performance.counts
     over_limit = counts['proposals'] - counts['proposals_scored'] - counts['proposals_of_unknown_videos']
     lines = [shared.format_counts([
         ('ground-truth segments', counts['ground_truth']),
-        ('  of no positive length (never found)', counts['ground_truth_without_length']),
+        ('  without length (never found)', counts['ground_truth_without_length']),
         ('videos with segments', counts['videos']),
         ('  without proposals', counts['videos_without_proposals']),
-        ('videos without segments (not scored)', counts['videos_without_segments']),
+        ('videos without segments (skipped)', counts['videos_without_segments']),
         ('proposals in the file', counts['proposals']),
         ('proposals scored', counts['proposals_scored']),
-        ('dropped: video outside the ground truth', counts['proposals_of_unknown_videos']),
-        ('dropped: beyond the last AN', over_limit),
+        ('skipped: video outside the ground truth', counts['proposals_of_unknown_videos']),
+        ('skipped: beyond the last AN', over_limit),
     ]), '', '     tIoU' + ''.join('%9s' % ('R@%.4g' % performance.proposals_per_video[point])
                                  for point in TABLE_POINTS) + '  AUC (%)']
     labels = ['%.4g' % threshold for threshold in performance.tiou_thresholds] + ['average']
@@ -167,7 +168,7 @@ def format_table(performance):
 
 
 def to_json(performance):
-    """The performance as a dict for a JSON file; recall as lists by tIoU."""
+    """The performance as a dict for a JSON file; recall is a list by tIoU of lists by AN."""
     return dict(performance.counts, tiou_thresholds=performance.tiou_thresholds.tolist(),
                 recall=performance.recall.tolist(), average_recall=performance.average_recall.tolist(),
                 proposals_per_video=performance.proposals_per_video.tolist(),
@@ -176,7 +177,7 @@ def to_json(performance):
 
 
 def draw_curves(performance):
-    """A figure of recall over AN at every tIoU and of their mean, with the AUC of each."""
+    """A figure of recall over AN at each tIoU and of the mean, with the AUC of each curve."""
     figure = shared.new_figure((7.5, 5))
     axes = figure.add_subplot(1, 1, 1)
     an = performance.proposals_per_video
@@ -197,15 +198,15 @@ def draw_curves(performance):
 
 
 def main(argv=None):
-    """Command line: prints the table, writes what is asked for."""
+    """Evaluate as the command line says: print the table, and write the JSON file and the figure."""
     parser = shared.build_parser(
-        __doc__.split('\n')[0],
-        'taken so that both scripts have the same flags; proposals score alike under both: those of videos '
-        'outside the ground truth find nothing, and only count among the proposals of the file, of which '
-        'every video keeps the same share (default: %(default)s)',
-        'recall over AN at every tIoU')
+        (__doc__ or '').split('\n')[0],  # python -OO removes docstrings
+        'has no effect on proposals; it exists so that both scripts take the same flags. With either, the numbers '
+        'are those of ActivityNet\'s toolkit: proposals of videos that the ground truth does not have find nothing, '
+        'but count among the proposals of the file (default: %(default)s)',
+        'recall over AN at each tIoU')
     parser.add_argument('--max_avg_nr_proposals', type=float, default=MAX_AVG_NR_PROPOSALS, metavar='AN',
-                        help='the last average number of proposals a video (default: %(default)g)')
+                        help='the last AN: average number of proposals a video (default: %(default)g)')
     args = parser.parse_args(argv)
     performance = evaluate_proposals(args.ground_truth, args.results, args.subset, args.tiou_thresholds,
                                      args.max_avg_nr_proposals)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import config as settings
-from errors import InputError
+from runtime.errors import InputError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 GOLDEN = os.environ.get('AHER_GOLDEN') or os.path.join(ROOT, 'tests', 'golden')  # recorded numbers
@@ -83,7 +83,7 @@ def make_world(folder):
     """Write tiny demo data to folder / 'data'."""
     annotation = folder / 'annotation.txt'
     annotation.write_text(''.join('%s\t%.2f\t%.2f\t%d\n' % row for row in ROWS))
-    made = python('make_demo_data.py', '--out', str(folder / 'data'), '--annotation', str(annotation),
+    made = python('prepare_data.py', 'demo', '--out', str(folder / 'data'), '--annotation', str(annotation),
                   '--source_videos', '40', '--moments_per_class', '4')
     assert made.returncode == 0, made.stderr
 

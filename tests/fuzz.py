@@ -1,9 +1,10 @@
-"""Feed a parser with bytes, guided by coverage, until one escapes: any bytes must give a result or an InputError.
+"""Fuzz a parser: for any bytes it must return a result or raise an InputError.
 
     python tests/fuzz.py --parser npy --seconds 30
 
-Needs atheris (pip install atheris; Python >= 3.10), which is no requirement of the project. test_fuzz.py tries the
-same parsers without it. Prints how many inputs were tried; one that escapes is written to crash-….
+Searches with atheris (pip install atheris; Python >= 3.10), which the project does not require; test_fuzz.py tries
+the same parsers without it. Prints how many inputs were tried. It stops at an input that raises another exception,
+takes too long or too much memory, and writes it to crash-….
 """
 import argparse
 import collections
@@ -28,7 +29,7 @@ FILES = collections.OrderedDict([
 
 
 def seed(parser):
-    """Bytes that the parser accepts."""
+    """Bytes that the parser reads."""
     import h5py
     import numpy as np
     numbers = np.arange(3 * WIDTH, dtype=np.float32).reshape(3, WIDTH)
@@ -54,11 +55,10 @@ def seed(parser):
 
 
 def parse(parser, path):
-    """What the parser makes of the file at `path`; AssertionError where that breaks a promise."""
+    """Read the file at `path` with the parser; AssertionError if the result is not what the parser promises."""
     import numpy as np
 
-    import features
-    import tables
+    from dataset import features, tables
     from evaluation import get_detection_performance, get_proposal_performance
     from evaluation import results as evaluation
 
@@ -78,16 +78,15 @@ def parse(parser, path):
                       get_proposal_performance.evaluate_proposals(truth, found).average_recall_percent / 100):
             assert 0 <= share <= 1
 
-    def check_id(path):
+    def check_video_id(path):
         with open(path, 'rb') as file:
             name = file.read().decode('utf-8', 'surrogateescape')
-        tables.check_id(name)
+        tables.check_video_id(name)
         assert os.path.dirname(os.path.normpath(os.path.join('/a/b', name + '.npy'))) == '/a/b'
 
-    def go_on(path):
-        import aher_k600_train
+    def find_start(path):
         import config
-        import snapshots
+        from runtime import snapshots, training_log
         folder = os.path.dirname(path)
         for beside in ('settings', 'progress'):
             prefix = os.path.join(folder, FILES[beside][:-len('.json')])
@@ -95,19 +94,21 @@ def parse(parser, path):
             if beside != parser:
                 with open(prefix + '.json', 'wb') as file:
                     file.write(seed(beside))
-        snapshots.start_of(config.PRESETS['demo']._replace(model_dir=folder, resume=snapshots.path(folder, 1)),
-                           aher_k600_train.check_progress)
+        snapshots.find_start(
+            folder, snapshots.path(folder, 1),
+            lambda saved: config.differences(saved, config.PRESETS['demo'], snapshots.SETTINGS),
+            check_progress=training_log.check_progress)
 
-    return {'settings': go_on, 'progress': go_on, 'info': lambda path: tables.read_info(path, 'training'),
+    return {'settings': find_start, 'progress': find_start, 'info': lambda path: tables.read_info(path, 'training'),
             'labels': lambda path: tables.read_labels(path, 3),
             'names': tables.read_class_names, 'annotation': lambda path: tables.read_annotation(path, 3),
             'entries': read_entries, 'ground_truth': evaluation.read_ground_truth, 'results': evaluate,
-            'id': check_id}.get(parser, read_features)(path)
+            'id': check_video_id}.get(parser, read_features)(path)
 
 
-def survives(parser, data, folder):
-    """Whether `data` are refused (False) or read (True) by `parser`; everything but an InputError escapes."""
-    from errors import InputError
+def is_read(parser, data, folder):
+    """True if `parser` reads the bytes `data`, False if it raises an InputError; any other exception is a bug."""
+    from runtime.errors import InputError
     path = os.path.join(folder, FILES[parser])
     with open(path, 'wb') as file:
         file.write(data)
@@ -121,19 +122,18 @@ def survives(parser, data, folder):
 
 
 def main():
-    """Fuzz one parser for a while."""
+    """Fuzz one parser."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--parser', choices=FILES, required=True)
     parser.add_argument('--seconds', type=int, default=30)
     args = parser.parse_args()
     import atheris
-    ours = ['tables', 'features', 'files', 'evaluation', 'snapshots', 'config']
-    with atheris.instrument_imports(include=ours + ['zipfile', 'json']):
-        if args.parser in ('settings', 'progress'):  # now: TensorFlow's import takes longer than an input may
-            import aher_k600_train  # noqa: F401
+    with atheris.instrument_imports(include=['dataset', 'runtime', 'evaluation', 'config', 'zipfile', 'json']):
+        if args.parser in ('settings', 'progress'):  # here: importing TensorFlow takes longer than one input may
+            from runtime import snapshots, training_log  # noqa: F401
         import evaluation.get_detection_performance
         import evaluation.get_proposal_performance  # noqa: F401
-        import tables  # noqa: F401
+        from dataset import tables  # noqa: F401
     with tempfile.TemporaryDirectory() as folder:
         corpus = os.path.join(folder, 'corpus')
         os.mkdir(corpus)
@@ -141,7 +141,7 @@ def main():
             file.write(seed(args.parser))
         atheris.Setup([sys.argv[0], '-max_total_time=%d' % args.seconds, '-print_final_stats=1', '-max_len=20000',
                        '-rss_limit_mb=1500', '-timeout=10', '-seed=1', '-verbosity=0', corpus],
-                      lambda data: survives(args.parser, data, folder))
+                      lambda data: is_read(args.parser, data, folder))
         atheris.Fuzz()
 
 

@@ -14,12 +14,11 @@ from data_sets import FEATURES, ROOT, TABLES, WIDTH, make, message_of, video, wr
 
 import config as settings
 import data_loader
-from bad_data import BadData
 from data_loader import reported, training_stream, validation_stream
-from errors import InputError
-from features import FeatureStore, interpolate
-from tensorflow_setup import session as new_session
-from tensorflow_setup import tf
+from dataset.bad_data import BadData
+from dataset.features import FeatureStore, interpolate
+from runtime.errors import InputError
+from runtime.session import new_session, tf
 
 
 def of_training(config, batches):
@@ -129,7 +128,7 @@ def test_class_names(tmp_path):
 def test_source_classes_are_counted_where_their_number_is_not_given(tmp_path):
     config = make(tmp_path)
     counted = [settings.check(settings.override(config, source_classes=number, target_classes=number))
-               for number in (None, 0)]
+               for number in (0,)]
     path = config.data.path('source_categories')
     for unresolved in counted:
         assert message_of(data_loader.resolve_classes, unresolved).startswith(path)  # it is not there
@@ -140,7 +139,7 @@ def test_source_classes_are_counted_where_their_number_is_not_given(tmp_path):
     assert message_of(data_loader.resolve_classes, config) == (
         '%s: found 1 class names, expected 3 (--source_classes)' % path)
     assert message_of(settings.check, settings.override(config, source_classes=-1)) == (
-        '--source_classes -1: expected more than 0')
+        '--source_classes -1: expected 0 to 2147483647')
 
 
 @pytest.mark.parametrize('table, content, message', [
@@ -162,7 +161,7 @@ def test_source_classes_are_counted_where_their_number_is_not_given(tmp_path):
     ('source_labels', 'r 0 1\n', 'no row of video s, which'),
     ('source_labels', b's 0 1 \xff\n', 'not UTF-8 text'),
     ('target_labels', 't 0 2\n', 'row 1: class 2 of video t is not in 0…1'),
-    ('target_annotation', '{"r": {}}', 'no entry of video t, which the info table names'),
+    ('target_annotation', '{"r": {}}', 'no entry for video t, which is in the info table'),
     ('target_annotation', '[]', 'expected an object {video: {…}}'),
     ('target_annotation', '{"t": ', 'not valid JSON: '),
     ('target_annotation', b'\xff', "codec can't decode byte 0xff")])
@@ -180,7 +179,7 @@ def test_faulty_table_is_named(tmp_path, table, content, message):
     ({'feature_frame': float('inf')}, 'OverflowError'),
     ({'duration_second': float('nan')}, 'found nan seconds'),
     ({'duration_second': float('inf')}, 'found inf seconds'),
-    ({'duration_second': 0}, 'found 0 seconds, 512 frames, 512 feature frames; expected a clip at least'),
+    ({'duration_second': 0}, 'found 0 seconds, 512 frames, 512 feature frames; expected at least one clip'),
     ({'duration_frame': -1}, 'found 32 seconds, -1 frames'),
     ({'feature_frame': 7}, '7 feature frames'),
     ({'annotations': None}, 'TypeError'),
@@ -528,7 +527,8 @@ def test_too_much_bad_data_stop_the_run(tmp_path):
     for number in (1, 2, 3):
         write(os.path.join(config.data.path('source_features'), 's%d.npy' % number), b'')
     message = message_of(of_training, config, 5)
-    assert message.startswith('untrimmed: 3 of ') and 'more than --max_bad_share 0.02; the last: ' in message
+    assert message.startswith('untrimmed: 3 of ')
+    assert 'which is more than --max_bad_share 0.02 allows; the last error: ' in message
     assert [row[1] for row in listed(tmp_path / 'models')[1:]] == ['untrimmed'] * 3
     for number in (0, 4):
         os.remove(os.path.join(config.data.path('source_features'), 's%d.npy' % number))
@@ -540,17 +540,17 @@ def test_too_much_bad_data_stop_the_run(tmp_path):
     assert '(5 of 5 videos lack theirs)' in message_of(summary_of, settings.override(config, bad_data='stop'))
 
 
-def test_the_list_of_bad_data_stays_where_a_run_goes_on(tmp_path):
-    data, folder = skipping(settings.Config()).data, str(tmp_path / 'models')
+def test_the_list_of_bad_data_stays_where_a_run_is_resumed(tmp_path):
+    folder = str(tmp_path / 'models')
 
     def fail():
         raise InputError('gone')
 
-    def after(goes_on, *names):
-        bad = BadData(data, folder, goes_on)
+    def after(resumed, *names):
+        bad = BadData(folder, True, 0.02, resumed)
         for name in names:
             assert bad.read('moment', name, fail) is None
-        bad.of_tables('source_labels', [])(InputError('row 4'))
+        bad.table_error_handler('source_labels', [])(InputError('row 4'))
         return listed(folder)[1:]
 
     rows = [('a', 'moment', 'gone'), ('', 'source_labels', 'row 4')]
@@ -586,7 +586,7 @@ def test_faulty_table_rows_are_skipped(tmp_path):
     assert [row[:2] for row in listed(tmp_path / 'models')[1:]] == [('', 'source_annotation')]
     write(config.data.path('source_labels'), 's0 0 0\ns1 0 1\ns2 0 x\n')
     assert message_of(summary_of, settings.override(config, max_bad_share=0.01)).startswith(
-        'tables of the source videos: 2 of 3 videos cannot be used, more than --max_bad_share 0.01; the last: ')
+        'tables of the source videos: 2 of 3 videos cannot be used, which is more than --max_bad_share 0.01 allows; ')
     assert '1 source videos' in summary_of(settings.override(config, max_bad_share=0.02))
 
 
@@ -595,7 +595,7 @@ def test_faulty_table_rows_are_skipped(tmp_path):
 UNFINISHED = '''
 import sys, time
 import data_loader, data_sets, test_data_loader
-from tensorflow_setup import session as new_session
+from runtime.session import new_session
 read = data_loader.FeatureStore.read
 
 def slow(store, name, rows=None):

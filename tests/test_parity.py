@@ -1,12 +1,14 @@
 """The network, its losses and its gradients against numbers recorded from the authors' code.
 
-AHER_GOLDEN names the folder of fixtures (default: the copies beside this file); every *_train.npz and
-*_test.npz in it is checked, `small_seed1_train.npz` at widths / 32 and `full_…` at the published size.
+AHER_GOLDEN names the folder of fixtures (default: the copies beside this file). Every *_train.npz and *_test.npz in
+it is checked: `small_…` at widths / 32, by TensorFlow's own convolutions and by products of matrices; `full_…` at the
+published size, where nearly all convolutions are products.
 """
 import glob
 import importlib.util
 import os
 import re
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,9 +19,9 @@ import config as settings
 from aher_k600_train import training_step
 from aher_model import SOURCE_CLASSIFIER, TARGET_CLASSIFIER
 from data_loader import Batch, Foreground, Moments, Untrimmed
-from features import interpolate
-from tensorflow_setup import session as new_session
-from tensorflow_setup import tf
+from dataset.features import interpolate
+from ops import convolution
+from runtime.session import new_session, tf
 
 
 def _recipe():
@@ -66,7 +68,13 @@ def _by_level(model, values):
 class _Train:
     """Everything that the graph computes for one training fixture, at the recipe's weights."""
 
-    def __init__(self, name):
+    def __init__(self, name, products=False):
+        """`products`: all convolutions are products of matrices, and the stem is reused, as at the published size."""
+        self.products = products
+        with mock.patch.object(convolution, 'LARGE_KERNEL', 0 if products else convolution.LARGE_KERNEL):
+            self._run(name)
+
+    def _run(self, name):
         self.name, self.golden, self.model = name, np.load(os.path.join(GOLDEN, name)), _model(name)
         inputs = RECIPE.inputs(32 if name.startswith('small') else 1, _seed(name))
         # a rate of 0 leaves the weights as they are, so that every update sees the recipe's
@@ -122,9 +130,11 @@ class _Train:
 RECIPE = _recipe()
 
 
-@pytest.fixture(scope='module', params=_fixtures('train'))
+@pytest.fixture(scope='module', params=[(name, False) for name in _fixtures('train')] + [
+    (name, True) for name in _fixtures('train') if name.startswith('small')],
+    ids=lambda param: param[0][:-len('_train.npz')] + '-products' * param[1])
 def train(request):
-    return _Train(request.param)
+    return _Train(*request.param)
 
 
 def test_the_folder_has_fixtures():
@@ -193,17 +203,52 @@ def test_gradients(train):
         names, norms, projections, none = [train.golden[prefix + part]
                                            for part in ('names', 'norm', 'projection', 'none')]
         assert sorted(found) == sorted(names)
+        errors = {}
         for name, norm, projection, is_none in zip(names, norms, projections, none):
             assert (found[name] is None) == is_none, name
-            if is_none:
-                continue
-            # fully4's bias shifts all classes alike, which softmax cancels: rounding is a part of what is left
-            tolerance = 1e-2 if name.endswith('fully4/biases') else 1e-3
-            gradient = found[name].astype(np.float64)
-            assert np.linalg.norm(gradient) == pytest.approx(norm, rel=tolerance, abs=1e-12), (update, term, name)
-            direction = RECIPE.projection(name, gradient.shape, _seed(train.name))
-            assert np.sum(gradient * direction) == pytest.approx(
-                projection, abs=tolerance * norm * np.sqrt(gradient.size) + 1e-12), (update, term, name)
+            if not is_none:
+                direction = RECIPE.projection(name, found[name].shape, _seed(train.name))
+                errors[name] = _gradient_error(found[name], norm, projection, direction)
+                # fully4's bias shifts all classes alike, which softmax cancels: rounding is a part of what is left
+                errors[name] /= 10 if name.endswith('fully4/biases') else 1
+        assert _agree(errors.values(), flips=train.products), (update, term, errors)
+
+
+def _gradient_error(gradient, norm, projection, direction):
+    """The relative error of a gradient's norm, or of its projection on `direction`, whichever is larger."""
+    gradient = gradient.astype(np.float64)
+    return max(abs(np.linalg.norm(gradient) - norm),
+               abs(np.sum(gradient * direction) - projection) / np.sqrt(gradient.size)) / max(norm, 1e-9)
+
+
+def _agree(errors, flips, tolerance=1e-3):
+    """Are all relative errors of an update's gradients within the tolerance?
+
+    With `flips`, one ReLU unit may be on the other side of zero: one of a fixture lies within 4e-7 of it, and another
+    order of summing can flip it. It changes the gradients of the few variables before it, by a few percent. A wrong
+    kernel changes all before it, and more.
+    """
+    errors = np.array(list(errors))
+    return (errors <= tolerance).all() or (
+        flips and (errors <= tolerance).mean() >= 0.75 and (errors <= 0.05).all())
+
+
+def test_a_flipped_unit_agrees_and_a_wrong_kernel_does_not():
+    random = np.random.RandomState(0)
+    layers = [random.randn(30, 40) for _ in range(8)]
+    directions = [random.randn(30, 40) for _ in layers]
+
+    def errors(found):
+        return [_gradient_error(gradient, np.linalg.norm(right), np.sum(right * direction), direction)
+                for gradient, right, direction in zip(found, layers, directions)]
+
+    flipped = [layers[0] * (1 - 0.03 * (np.arange(40) == 7)), layers[1].copy()] + layers[2:]
+    flipped[1][3] *= 0.9  # a unit's row of weights and what goes through it
+    assert _agree(errors(layers), flips=False) and _agree(errors(flipped), flips=True)
+    assert not _agree(errors(flipped), flips=False)
+    for wrong in ([1.01 * layer for layer in layers], [1.2 * layers[0]] + layers[1:],
+                  [np.roll(layer, 1, axis=0) for layer in layers[:4]] + layers[4:]):
+        assert not _agree(errors(wrong), flips=True)
 
 
 @pytest.mark.parametrize('name', _fixtures('test'))

@@ -1,0 +1,1 @@
+"""What the code costs: time, memory, disk and FLOP."""

@@ -1,0 +1,96 @@
+"""What the benchmarks share: settings, clocks, the speed of this machine, and the JSON line that each prints.
+
+Speeds are the best of a few tries: what the machine can do, not what it does beside other work.
+"""
+import json
+import os
+import platform
+import resource
+import time
+
+import numpy as np
+
+import config as settings
+from runtime.session import new_session, tf
+
+CLASSES = 20  # of a preset that leaves them to be counted
+
+
+def preset(name, **values):
+    """The Config of a preset, with `values` in place of its own."""
+    config = settings.override(settings.PRESETS[name], **values)
+    return settings.override(config, source_classes=config.model.source_classes or CLASSES,
+                             target_classes=config.model.target_classes or CLASSES)
+
+
+def seconds_of(call, repeats=5, warm_up=1):
+    """[repeats] seconds that each `call()` takes, after `warm_up` calls."""
+    for _ in range(warm_up):
+        call()
+    found = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - start)
+    return np.array(found)
+
+
+def copy_speed(megabytes=256):
+    """Bytes a second of a copy in memory; a byte that is read and written counts once."""
+    source = np.ones(megabytes << 18, np.float32)
+    target = np.empty_like(source)
+    return source.nbytes / seconds_of(lambda: np.copyto(target, source)).min()
+
+
+def arithmetic_speeds(rows=8192, width=2048, taps=3):
+    """{'convolution', 'product'}: GFLOP a second of TensorFlow, at the size of the network's largest layer."""
+    def random(*shape):
+        return tf.Variable(tf.random.normal(shape), use_resource=True).read_value()
+
+    with tf.Graph().as_default():
+        x, kernel, matrix = random(rows // 512, 512, width), random(taps, width, width), random(rows, width)
+        calls = {'convolution': (tf.nn.conv1d(x, kernel, 1, 'SAME'), 2 * rows * taps * width ** 2),
+                 'product': (tf.matmul(matrix, kernel[0]), 2 * rows * width ** 2)}
+        with new_session() as session:
+            session.run(tf.global_variables_initializer())
+            return {name: flop / 1e9 / seconds_of(lambda: session.run(tensor.op), repeats=3).min()
+                    for name, (tensor, flop) in calls.items()}
+
+
+def on_device(array):
+    """A tensor with the numbers of `array`, which are not copied when a step uses it, and the feed that sets it.
+
+    Run the initializers of the collection 'inputs' with the feed first.
+    """
+    fed = tf.placeholder(array.dtype, array.shape)
+    variable = tf.Variable(fed, trainable=False, use_resource=True, collections=['inputs'])
+    return variable.read_value(), {fed: array}
+
+
+def initialize(session, feeds):
+    """Initialize all variables, the inputs of on_device by their `feeds`."""
+    session.run([tf.global_variables_initializer(), tf.local_variables_initializer(),
+                 tf.variables_initializer(tf.get_collection('inputs'))], feeds)
+
+
+def peak_memory_GB():
+    """The largest memory that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 / 1024)
+
+
+def report(name, **figures):
+    """Print one JSON line: the benchmark, its figures rounded to four digits, and what it ran on."""
+    with open('/proc/cpuinfo') as lines:
+        processor = next((line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')), '')
+    print(json.dumps(dict(
+        {'benchmark': name}, **_rounded(figures), peak_memory_GB=_rounded(peak_memory_GB()),
+        cores=len(os.sched_getaffinity(0)), tensorflow=tf.__version__, numpy=np.__version__,
+        python=platform.python_version(), processor=processor)), flush=True)
+
+
+def _rounded(value):
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_rounded(entry) for entry in value]
+    return float('%.4g' % value) if isinstance(value, (float, np.floating)) else value

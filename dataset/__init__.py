@@ -1,0 +1,1 @@
+"""Reading a data root: tables, features, and data that cannot be used."""

@@ -1,0 +1,344 @@
+"""Does each part of the method help? Train and test variants of it on demo worlds.
+
+    python3 experiments/ablation.py                   # every experiment; the same as `make ablation`
+    python3 experiments/ablation.py --only table      # one of them
+    python3 experiments/ablation.py --only none       # no run: write the table and the figures again
+    python3 experiments/ablation.py --only table --seeds 101,102 --csv /tmp/dev.csv
+
+A seed gives a new demo world (classes, videos, features, annotation) and a new network. A run trains one network
+with the flags of its variant, in a process of its own with one thread, and tests it in one or several ways. Each
+test is a row of ablation.csv. A run that has its rows there is not repeated, and interrupted training resumes.
+ablation.md and the figures are made of the rows.
+"""
+import argparse
+import collections
+import os
+import re
+import shutil
+import sys
+import threading
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+if not __package__:  # run as a script, from any folder
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from aher_k600_test import RESULTS_NAME
+from config import PRESETS
+from evaluation.results import new_figure, write_figure
+from experiments.runs import CORES, MEASURES, ROOT, call, evaluate, markdown_table, read_rows, run_all, summarize
+from preparation import demo, demo_world
+from runtime.errors import InputError, run_and_exit
+from runtime.files import file_lock, write_text
+
+PRESET, PUBLISHED = PRESETS['demo'], PRESETS['k600']
+SEEDS = (1, 2, 3, 4, 5)   # the settings of the demo preset were chosen on other seeds
+VALIDATION_VIDEOS = 400
+COLUMNS = ('knob', 'value', 'seed', 'variant') + MEASURES + ('seconds',)
+SHOWN = 'mAP@0.5'         # the measure of the figures
+
+
+class Variant(NamedTuple):
+    """One network: the flags of its training, and how its snapshot is tested."""
+
+    title: str        # `variant` in the CSV, where the test has no further flags
+    train: dict
+    tests: dict = {}  # further tests, {`variant` in the CSV: flags of the test}
+
+
+# The fully supervised bound trains on as many annotated videos of the target classes in place of the source's.
+SUPERVISED = demo.supervised(demo.Folder(PRESET.data, 'npy')).paths
+ANNOTATED = {field: getattr(SUPERVISED, field) for field in SUPERVISED._fields if field.startswith('source_')}
+UNIFORM = 'uniform windows, the label of full'
+FASTER = 'adversary at ten times the rate'
+TRIED = ('published rate (1e-4)', 'published moment ratios (14…19)')
+VARIANTS = (
+    Variant('full', {}, {
+        UNIFORM: {'proposals': 'uniform'},
+        'full, published scoring (IoU, NMS 0.9)': {'score_by': 'iou', 'nms_tiou': 0.9},
+        'full, scored by IoU': {'score_by': 'iou'},
+        'full, NMS 0.9': {'nms_tiou': 0.9},
+        'full, 2 labels a video': {'labels_per_video': 2},
+        'full, 5 labels a video': {'labels_per_video': 5}}),
+    Variant('transfer = identity', {'transfer': 'identity'}),
+    Variant('no adversary', {'context': 'localized'}),
+    Variant(FASTER, {'adversary_rate': 10 * PRESET.train.adversary_rate}),
+    Variant('generator never trained', {'context': 'untrained'}),
+    Variant('no context', {'context': 'none'}),
+    Variant('source only', {'context': 'unused'}),
+    Variant(TRIED[0], {'learning_rate': PUBLISHED.train.learning_rate}),
+    Variant(TRIED[1], {'moment_ratios': ','.join(map(str, PUBLISHED.data.moment_ratios))}),
+    Variant('published faults F1, F2, F3', {'mode': 'authors'}),
+    Variant('fault F1 alone', {'mode': 'F1'}),
+    Variant('fault F2 alone', {'mode': 'F2'}),
+    Variant('fault F3 alone', {'mode': 'F3'}),
+    Variant('oracle', ANNOTATED),
+    Variant('oracle, without updates 4 to 7', dict(ANNOTATED, context='unused')),
+    Variant('untrained', {'max_steps': 0}))
+TITLES = tuple(variant.title for variant in VARIANTS)
+ROW_TITLES = [title for variant in VARIANTS for title in (variant.title, *variant.tests)]
+
+
+class Experiment(NamedTuple):
+    """Runs that are shown together: variants in worlds that differ in one knob of `prepare_data.py demo`."""
+
+    knob: str
+    values: tuple
+    variants: tuple  # titles
+    seeds: tuple
+
+
+DEFAULTS = demo_world.Settings()
+EXPERIMENTS = collections.OrderedDict([
+    ('table', Experiment('relatedness', (DEFAULTS.relatedness,),
+                         tuple(title for title in TITLES if title not in TRIED + (FASTER,)), SEEDS)),
+    ('tried', Experiment('relatedness', (DEFAULTS.relatedness,), TRIED, SEEDS[:2])),
+    ('relatedness', Experiment('relatedness', (0.0, 0.4, DEFAULTS.relatedness),
+                               ('full', 'transfer = identity', 'source only'), SEEDS[:2])),
+    ('source_classes', Experiment('source_classes', (5, DEFAULTS.source_classes, 40), ('full',), SEEDS[:2])),
+    ('moments', Experiment('moments_per_class', (5, 15, DEFAULTS.moments_per_class), ('full',), SEEDS[:2])),
+    # does it help to learn the context where the context tells more of the action?
+    ('context', Experiment('context_strength', (2.0,), (
+        'full', 'transfer = identity', 'no adversary', FASTER, 'generator never trained'), SEEDS[:3]))])
+
+
+class WorldKey(NamedTuple):
+    """A demo world: the knob that is not at its default ('' where all are), its value, and the seed."""
+
+    knob: str
+    value: str
+    seed: int
+
+
+class Run(NamedTuple):
+    """One network to be trained and tested."""
+
+    world: WorldKey
+    variant: Variant
+
+
+def knob_and_value(knob, value):
+    """As WorldKey and the CSV have them: empty where the value is the default."""
+    return ('', '') if value == getattr(DEFAULTS, knob) else (knob, str(value))
+
+
+def runs_of(experiment):
+    """The Runs of an Experiment, world by world. Those of the default world are the table's, with all their tests."""
+    worlds = [WorldKey(*knob_and_value(experiment.knob, value), seed)
+              for value in experiment.values for seed in experiment.seeds]
+    return [Run(world, variant._replace(tests={}) if world.knob else variant)
+            for world in worlds for variant in VARIANTS if variant.title in experiment.variants]
+
+
+def missing(runs, rows):
+    """The Runs that have no row in the CSV."""
+    done = {(row['knob'], row['value'], row['seed'], row['variant']) for row in rows}
+    return [run for run in runs if run.world[:2] + (str(run.world.seed), run.variant.title) not in done]
+
+
+# Running
+
+class Runner:
+    """Makes each world in `folder` once, runs what needs it, and removes it after the last of its runs."""
+
+    def __init__(self, folder, max_steps, runs):
+        self._folder, self._max_steps = folder, max_steps
+        self._lock, self._worlds = threading.Lock(), {run.world: threading.Lock() for run in runs}
+        self._left = collections.Counter(run.world for run in runs)
+
+    def run(self, run):
+        """Train and test a Run → rows of COLUMNS; the first is that of the variant's title."""
+        started, data = time.time(), self._make_world(run.world)
+        title = run.variant.title
+        model = self._path(run.world, re.sub(r'\W', '_', title))
+        log, flags = model + '.log', dict(config='demo', data_root=data, threads=1, model_dir=model)
+        train = dict(flags, max_steps=self._max_steps, snapshot_step=1000, seed=run.world.seed)
+        if run.world.knob == 'source_classes':
+            train['source_classes'] = run.world.value
+        train.update(run.variant.train)
+        call(log, 'aher_k600_train.py', **train)
+        if 'transfer' in train:
+            flags['transfer'] = train['transfer']
+        rows = []
+        for row_title, test in [(title, {}), *run.variant.tests.items()]:
+            results = os.path.join(model, 'results-%d' % len(rows))
+            call(log, 'aher_k600_test.py', results_dir=results, **flags, **test)
+            percents = evaluate(os.path.join(results, RESULTS_NAME % train['max_steps']),
+                                os.path.join(data, PRESET.data.ground_truth))
+            rows.append((*run.world, row_title, *percents, '%.0f' % (time.time() - started)))
+        shutil.rmtree(model)
+        with self._lock:
+            self._left[run.world] -= 1
+            if not self._left[run.world]:
+                shutil.rmtree(data)
+        return rows
+
+    def _path(self, world, name):
+        return os.path.join(self._folder, '-'.join(str(part) for part in (*world, name) if part != ''))
+
+    def _make_world(self, world):
+        """Folder of the world's data, which is made unless it is complete."""
+        data = self._path(world, 'data')
+        log, annotation = data + '.log', data + '.txt'
+        knobs = {world.knob or 'supervised_videos': world.value or DEFAULTS.source_videos}
+        with self._worlds[world]:
+            call(log, 'prepare_data.py', 'demo', seed=world.seed, validation_videos=VALIDATION_VIDEOS,
+                 write_annotation=annotation)
+            call(log, 'prepare_data.py', 'demo', seed=world.seed, out=data, annotation=annotation, **knobs)
+            call(log, 'prepare_data.py', 'annotation', data_root=data)
+        return data
+
+
+# Showing
+
+def by_seed(rows, variant, measure, knob='', value=''):
+    """{seed: percent} of one variant in one kind of world."""
+    return {row['seed']: float(row[measure]) for row in rows
+            if (row['variant'], row['knob'], row['value']) == (variant, knob, value)}
+
+
+def values(*selection):
+    """[seeds] percents; arguments as by_seed."""
+    return list(by_seed(*selection).values())
+
+
+def differences(rows, variant, measure):
+    """Full minus `variant`, for the seeds that both have."""
+    full, other = by_seed(rows, 'full', measure), by_seed(rows, variant, measure)
+    return [full[seed] - other[seed] for seed in sorted(set(full) & set(other))]
+
+
+def table(rows):
+    """The text of ablation.md."""
+    def part(caption, cell, lines):
+        """Lines of one table of `lines` (title, function from a measure to percents); none where there are none."""
+        cells = [[title, str(len(percents(SHOWN)))] + [cell % summarize(percents(measure))._asdict()
+                                                       for measure in MEASURES] for title, percents in lines]
+        return ['', caption, ''] + markdown_table(('variant', 'seeds') + MEASURES, cells) if cells else []
+
+    def percents_of(*world_and_variant):
+        variant, *world = world_and_variant
+        return lambda measure: values(rows, variant, measure, *world)
+
+    spread = '%(mean).1f ± %(deviation).1f'
+    here = sorted({row['variant'] for row in rows if not row['knob']}, key=ROW_TITLES.index)
+    elsewhere = sorted({(row['knob'], row['value'], row['variant']) for row in rows if row['knob']},
+                       key=lambda place: (place[0], float(place[1]), ROW_TITLES.index(place[2])))
+    lines = part('Percent, mean ± standard deviation.', spread, [(title, percents_of(title)) for title in here])
+    lines += part('Full minus each, seed by seed: mean and 95 % confidence interval (Student\'s t).',
+                  '%(mean)+.1f ± %(margin).1f',
+                  [(title, lambda measure, title=title: differences(rows, title, measure)) for title in here[1:]])
+    lines += part('Other worlds, mean ± standard deviation.', spread,
+                  [('%s %s: %s' % (knob, value, title), percents_of(title, knob, value))
+                   for knob, value, title in elsewhere])
+    return '\n'.join(lines[1:]) + '\n'
+
+
+def draw_table(rows):
+    """Figure, a panel for each of three measures: all seeds of each variant, mean and confidence interval."""
+    shown = ('accuracy', 'AR@100', SHOWN)
+    first, *others, _ = EXPERIMENTS['table'].variants  # the last one is untrained
+    titles = [title for title in [first, UNIFORM] + others if by_seed(rows, title, SHOWN)]
+    figure = new_figure((14, 0.4 * len(titles) + 1.2))
+    for place, measure in enumerate(shown, start=1):
+        axes = figure.add_subplot(1, len(shown), place)
+        for height, title in enumerate(reversed(titles)):
+            percents = values(rows, title, measure)
+            mean, _, margin = summarize(percents)
+            axes.plot(percents, [height] * len(percents), '.', color='#9db8d2')
+            axes.errorbar(mean, height, xerr=np.nan_to_num(margin), fmt='o', color='#1f5a92', capsize=3)
+        axes.set_yticks(range(len(titles)))
+        axes.set_yticklabels(titles[::-1] if place == 1 else [])
+        axes.axvline(summarize(values(rows, 'full', measure)).mean, color='grey', linewidth=0.5)
+        axes.set_title('%s, %%' % measure)
+        axes.grid(axis='x', alpha=0.3)
+    figure.subplots_adjust(left=0.2, right=0.98, wspace=0.06)
+    return figure
+
+
+def draw_sweep(rows, names, shown):
+    """Figure, a panel for each experiment in `names` and measure in `shown`: mean and deviation of each variant.
+
+    A measure has the same scale in all its panels.
+    """
+    panels = [(name, measure) for name in names for measure in shown]
+    figure, first = new_figure((4.5 * len(panels), 4)), {}
+    for place, (name, measure) in enumerate(panels, start=1):
+        knob, knob_values, variants, _ = EXPERIMENTS[name]
+        axes = figure.add_subplot(1, len(panels), place, sharey=first.get(measure))
+        first.setdefault(measure, axes)
+        seeds = {row['seed'] for row in rows if row['knob'] == knob}  # the table has more
+        same = [row for row in rows if row['seed'] in seeds]
+        for variant in variants:
+            cells = [values(same, variant, measure, *knob_and_value(knob, value)) for value in knob_values]
+            points = [(value, *summarize(cell)) for value, cell in zip(knob_values, cells) if cell]
+            if points:
+                places, means, deviations, _ = zip(*points)
+                axes.errorbar(places, means, yerr=np.nan_to_num(deviations), fmt='o-', capsize=3, label=variant)
+        axes.set_xticks(knob_values)
+        axes.set_xlabel(knob)
+        axes.set_ylabel('%s, %%' % measure)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def show(path):
+    """Print the table of the CSV; write it and the figures beside the CSV, as far as it has their runs."""
+    rows, stem = read_rows(path, COLUMNS), os.path.splitext(path)[0]
+    text = table(rows)
+    write_text(stem + '.md', text)
+    print(text)
+    write_figure(stem + '.png', draw_table(rows))
+    for end, names in (('_relatedness', ('relatedness',)), ('_growth', ('source_classes', 'moments'))):
+        if all(any(row['knob'] == EXPERIMENTS[name].knob for row in rows) for name in names):
+            write_figure(stem + end + '.png', draw_sweep(rows, names, ('accuracy', SHOWN)))
+
+
+# Command line
+
+def build_parser():
+    """The parser of this script."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--only', choices=[*EXPERIMENTS, 'none'],
+                        help='the runs of one experiment; none: only write the table and the figures')
+    parser.add_argument('--seeds', metavar='N,N,…', type=lambda text: tuple(map(int, text.split(','))),
+                        help='instead of those of each experiment, the first of %s' % ','.join(map(str, SEEDS)))
+    parser.add_argument('--variants', metavar='TITLE;TITLE;…', type=lambda text: text.split(';'), default=TITLES,
+                        help='only these of: %s' % '; '.join(TITLES))
+    parser.add_argument('--max_steps', type=int, default=PRESET.train.max_steps,
+                        help='training steps (default %(default)s)')
+    parser.add_argument('--processes', type=int, default=CORES, help='runs at a time (default %(default)s)')
+    parser.add_argument('--csv', default=os.path.join(ROOT, 'experiments', 'ablation.csv'),
+                        help='file with the rows of every run (default %(default)s)')
+    parser.add_argument('--work', default=os.path.join(ROOT, 'data', 'ablation'), help='folder of the logs, and of '
+                        'worlds and networks as long as they are needed (default %(default)s)')
+    return parser
+
+
+def main(argv=None):
+    """Make the runs that are missing; write the table and the figures."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.max_steps != PRESET.train.max_steps and arguments.csv == parser.get_default('csv'):
+        raise InputError('--max_steps %d: the rows of a CSV do not tell their steps; name another file with --csv'
+                         % arguments.max_steps)
+    runs = {}
+    for name, experiment in EXPERIMENTS.items():
+        if arguments.only in (None, name):
+            experiment = experiment._replace(seeds=arguments.seeds or experiment.seeds)
+            runs.update((run.world + (run.variant.title,), run) for run in runs_of(experiment)
+                        if run.variant.title in arguments.variants)
+    with file_lock(os.path.join(arguments.work, '.lock')):
+        left = missing(runs.values(), read_rows(arguments.csv, COLUMNS))
+        if left:
+            runner = Runner(arguments.work, arguments.max_steps, left)
+            run_all(left, runner.run, arguments.csv, arguments.processes)
+        show(arguments.csv)
+
+
+if __name__ == '__main__':
+    run_and_exit(main)

@@ -1,0 +1,104 @@
+"""What ablation.py and splits.py share: they call the project's scripts, and keep the results of runs in a CSV."""
+import concurrent.futures
+import csv
+import io
+import os
+import subprocess
+import sys
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+from tqdm import tqdm
+
+from evaluation.get_detection_performance import evaluate_detections
+from evaluation.get_proposal_performance import evaluate_proposals
+from runtime.errors import InputError
+from runtime.files import append_text, read_json
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CORES = len(os.sched_getaffinity(0))
+MEASURES = ('accuracy', 'AR@1', 'AR@10', 'AR@100', 'AUC', 'mAP@0.5', 'mAP@0.75', 'mAP@0.95', 'average mAP')
+
+
+# Running
+
+def call(log, script, *subcommand, **flags):
+    """Run a script of the project; append its output to the file `log`.
+
+    Raises InputError, with the last line of the output, if the script fails.
+    """
+    command = [sys.executable, os.path.join(ROOT, script), *subcommand]
+    for name, value in flags.items():
+        command += ['--' + name, str(value)]
+    os.makedirs(os.path.dirname(log), exist_ok=True)
+    with open(log, 'a') as output:
+        status = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+    if status:
+        with open(log, errors='replace') as output:
+            last_line = output.read().strip().splitlines()[-1:]
+        raise InputError('%s: %s ended with exit status %d: %s'
+                         % (log, ' '.join((script,) + subcommand), status, ' '.join(last_line)))
+
+
+def run_all(jobs, run, path, processes):
+    """Call `run(job)` for each job, `processes` at a time; append the rows that it returns to the CSV `path`.
+
+    After an error or Ctrl-C no further job starts; those that are running come to their end.
+    """
+    with concurrent.futures.ThreadPoolExecutor(processes) as pool:
+        futures = [pool.submit(run, job) for job in jobs]
+        try:
+            for future in tqdm(concurrent.futures.as_completed(futures), total=len(jobs), unit='run', smoothing=0):
+                lines = io.StringIO()
+                csv.writer(lines, lineterminator='\n').writerows(future.result())
+                append_text(path, lines.getvalue())
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def read_rows(path, columns):
+    """Rows of the CSV `path`, a dict each. A file that does not exist is created with a header of `columns`."""
+    if not os.path.exists(path):
+        append_text(path, ','.join(columns) + '\n')
+    with open(path, newline='') as text:
+        return list(csv.DictReader(text))
+
+
+# Results
+
+def evaluate(results, ground_truth):
+    """The MEASURES of a results JSON, in percent, as texts for the CSV; paths of two files.
+
+    The accuracy comes from the .origin.json beside the results.
+    """
+    accuracy = read_json(os.path.splitext(results)[0] + '.origin.json')['accuracy']
+    proposals, detections = evaluate_proposals(ground_truth, results), evaluate_detections(ground_truth, results)
+    recall = 100 * proposals.average_recall
+    percents = {'mAP@%.4g' % tiou: 100 * value for tiou, value in zip(detections.tiou_thresholds, detections.mAP)}
+    percents.update({'accuracy': 100 * accuracy, 'AR@1': recall[0], 'AR@10': recall[9], 'AR@100': recall[-1],
+                     'AUC': proposals.auc_percent, 'average mAP': 100 * detections.average_mAP})
+    return tuple('%.3f' % percents[name] for name in MEASURES)
+
+
+class Summary(NamedTuple):
+    """Mean of some percents, such as those of the seeds, and its uncertainty; nan where there is only one."""
+
+    mean: float
+    deviation: float  # standard deviation, of a sample
+    margin: float     # half of the 95 % confidence interval of the mean, by Student's t
+
+
+def summarize(percents):
+    """[n] percents → Summary."""
+    count = len(percents)
+    if count < 2:
+        return Summary(np.mean(percents), np.nan, np.nan)
+    deviation = np.std(percents, ddof=1)
+    return Summary(np.mean(percents), deviation, stats.t.ppf(0.975, count - 1) * deviation / np.sqrt(count))
+
+
+def markdown_table(header, rows):
+    """Lines of a Markdown table; cells are texts."""
+    return ['| %s |' % ' | '.join(header), '|---' * len(header) + '|'] + ['| %s |' % ' | '.join(row) for row in rows]

@@ -1,0 +1,101 @@
+"""How well does AherNet find classes that it has no annotated videos of? Ten splits of a demo world by class.
+
+    python3 experiments/splits.py --out data/splits [--shares 0.75,0.5] [--splits 10] [--max_steps 600]
+
+Each split is made by `prepare_data.py split`, trained in a process of its own with one thread, and tested. A row of
+OUT/splits.csv is written when its split is done. The same command continues with the splits that have no row yet.
+OUT/splits.md has the mean and the standard deviation over the splits, in percent.
+"""
+import argparse
+import os
+import sys
+from typing import NamedTuple
+
+if not __package__:  # run as a script, from any folder
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from aher_k600_test import RESULTS_NAME
+from config import PRESETS
+from experiments.runs import CORES, MEASURES, call, evaluate, markdown_table, read_rows, run_all, summarize
+from runtime.errors import run_and_exit
+from runtime.files import file_lock, write_text
+
+
+class Key(NamedTuple):
+    """What tells the runs apart; the first columns of splits.csv."""
+
+    videos: int   # of the demo world, from which the split is made
+    share: float  # of the classes that are source classes
+    seed: int     # of the split and of the network
+    steps: int    # of training
+
+
+def world_folder(out, videos):
+    """Folder of the demo world with `videos` source videos."""
+    return os.path.join(out, 'world-%d' % videos)
+
+
+def run(key, out):
+    """Make, train and test the split of a Key → [its row of splits.csv]."""
+    folder = os.path.join(out, 'videos-%d_share-%g_seed-%d' % key[:3])
+    data, models, results = [os.path.join(folder, name) for name in ('data', 'models', 'results')]
+    log = os.path.join(folder, 'log.txt')
+    flags = dict(config='demo', data_root=data, model_dir=models, threads=1, workers=1)
+    call(log, 'prepare_data.py', 'split', data_root=world_folder(out, key.videos), out=data, source_share=key.share,
+         seed=key.seed)
+    call(log, 'aher_k600_train.py', **flags, source_classes=0, max_steps=key.steps, snapshot_step=key.steps,
+         seed=key.seed)
+    call(log, 'aher_k600_test.py', **flags, results_dir=results, steps=key.steps)
+    return [key + evaluate(os.path.join(results, RESULTS_NAME % key.steps),
+                           os.path.join(data, PRESETS['demo'].data.ground_truth))]
+
+
+def key_of(row):
+    """Key of a row of splits.csv."""
+    return Key(int(row['videos']), float(row['share']), int(row['seed']), int(row['steps']))
+
+
+def format_table(rows):
+    """Rows of splits.csv → Markdown: mean ± standard deviation over the seeds, one line for each share."""
+    lines = []
+    for share in sorted({key_of(row).share for row in rows}, reverse=True):
+        same = [row for row in rows if key_of(row).share == share]
+        found = [summarize([float(row[name]) for row in same]) for name in MEASURES]
+        lines.append(['%g' % share, str(len(same))] + ['%.1f ± %.1f' % (cell.mean, cell.deviation) for cell in found])
+    return '\n'.join(markdown_table(('source share', 'splits') + MEASURES, lines)) + '\n'
+
+
+def build_parser():
+    """The parser of this script."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--out', default='data/splits', help='folder of the world and the runs (default %(default)s)')
+    parser.add_argument('--shares', default='0.75,0.5', help='shares of source classes (default %(default)s)')
+    parser.add_argument('--splits', type=int, default=10,
+                        help='splits for each share; their seeds count from 0 (default %(default)s)')
+    parser.add_argument('--max_steps', type=int, default=PRESETS['demo'].train.max_steps,
+                        help='training steps (default %(default)s)')
+    parser.add_argument('--source_videos', type=int, default=2000,
+                        help='videos of the world, a tenth of them for validation (default %(default)s)')
+    parser.add_argument('--processes', type=int, default=CORES, help='runs at a time (default %(default)s)')
+    return parser
+
+
+def main(argv=None):
+    """Make the runs that are missing, and print the table."""
+    arguments = build_parser().parse_args(argv)
+    out, videos = arguments.out, arguments.source_videos
+    path, columns = os.path.join(out, 'splits.csv'), Key._fields + MEASURES
+    with file_lock(os.path.join(out, '.lock')):
+        call(os.path.join(out, 'world.txt'), 'prepare_data.py', 'demo', out=world_folder(out, videos),
+             source_videos=videos, moments_per_class=1)
+        wanted = [Key(videos, float(share), seed, arguments.max_steps) for seed in range(arguments.splits)
+                  for share in arguments.shares.split(',')]
+        done = {key_of(row) for row in read_rows(path, columns)}
+        run_all([key for key in wanted if key not in done], lambda key: run(key, out), path, arguments.processes)
+        table = format_table([row for row in read_rows(path, columns) if key_of(row) in wanted])
+        write_text(os.path.join(out, 'splits.md'), table)
+        print(table, end='')
+
+
+if __name__ == '__main__':
+    run_and_exit(main)

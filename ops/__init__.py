@@ -1,0 +1,1 @@
+"""TensorFlow operations that the network and the training step are built from."""

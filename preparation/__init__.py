@@ -1,0 +1,1 @@
+"""What prepare_data.py does: one module for each subcommand."""

@@ -1,0 +1,133 @@
+"""Turn an annotation and class names into the ground-truth JSON, and report what is in it.
+
+An annotation is a text file with one segment a row, separated by tabs: video, start and end in seconds, class index.
+Class names are a text file with one name a line; the line number, from 0, is the class index. The ground truth has
+ActivityNet's form, which the evaluation scripts read.
+"""
+import collections
+import json
+import os
+from typing import List, NamedTuple, Tuple
+
+import numpy as np
+
+from config import DataConfig
+from dataset.tables import read_annotation, read_class_names, without_duplicates
+from preparation.fetch import ANNOTATION, CATEGORIES
+from runtime.errors import InputError
+from runtime.files import write_text
+
+NAME = 'annotation'
+GROUND_TRUTH = DataConfig().ground_truth
+PERCENTILES = (1, 25, 50, 75, 99)
+
+
+class Summary(NamedTuple):
+    """What an annotation holds; `summarize` defines the fields."""
+
+    segments: int
+    videos: int
+    classes: int
+    duplicate_rows: int
+    overlapping_videos: int
+    mixed_videos: List[Tuple[str, List[int]]]  # video, its class indices
+    lengths: np.ndarray                        # [len(PERCENTILES)] seconds
+
+
+def add_arguments(parser):
+    """Add the flags of this subcommand."""
+    parser.add_argument('--data_root', default='data', help='folder of the data (default: %(default)s)')
+    parser.add_argument('--annotation', help='segments (default: DATA_ROOT/%s)' % ANNOTATION)
+    parser.add_argument('--categories', help='class names (default: DATA_ROOT/%s)' % CATEGORIES)
+    parser.add_argument('--out', help='JSON file to write (default: DATA_ROOT/%s)' % GROUND_TRUTH)
+    parser.add_argument('--drop_duplicates', action='store_true',
+                        help='drop rows that repeat an earlier row; by default all rows are kept, as in the '
+                             'published numbers')
+
+
+def run(args):
+    """Write the ground truth and print the report, which is of the rows before duplicates are dropped."""
+    annotation, categories = _input_path(args, 'annotation', ANNOTATION), _input_path(args, 'categories', CATEGORIES)
+    out = args.out or os.path.join(args.data_root, GROUND_TRUTH)
+    class_names = read_class_names(categories)
+    segments = read_annotation(annotation, len(class_names))
+    summary = summarize(segments)
+    print('%s\n%s' % (annotation, format_summary(summary, class_names)))
+    if args.drop_duplicates:
+        segments = without_duplicates(segments)
+        print('dropped %d duplicate rows' % summary.duplicate_rows)
+    write_ground_truth(out, segments, class_names)
+    print('wrote %s: %d segments of %d videos' % (out, len(segments), summary.videos))
+
+
+def _input_path(args, flag, default):
+    """The path that a flag gives, or its default; raises InputError where there is no file."""
+    given = getattr(args, flag)
+    path = given or os.path.join(args.data_root, default)
+    if not os.path.isfile(path):
+        remedy = ('correct --%s' % flag if given else
+                  'python3 prepare_data.py fetch --data_root %s downloads it, --%s names another file'
+                  % (args.data_root, flag))
+        raise InputError('%s: found no such file; %s' % (path, remedy))
+    return path
+
+
+def ground_truth(segments, class_names):
+    """Ground truth in ActivityNet's form, with videos, and the segments of each, in the order of `segments`."""
+    database = {}
+    for segment in segments:
+        entry = database.setdefault(segment.video, {'subset': 'validation', 'annotations': []})
+        entry['annotations'].append(
+            {'segment': [segment.start, segment.end], 'label': class_names[segment.label]})
+    return {'version': 'VERSION 1.3', 'taxonomy': [], 'database': database}
+
+
+def write_ground_truth(path, segments, class_names):
+    """Write the ground truth of `segments` as JSON."""
+    write_text(path, json.dumps(ground_truth(segments, class_names), indent=1) + '\n')
+
+
+def summarize(segments):
+    """Summary of at least one segment.
+
+    - A duplicate row repeats an earlier row in all four columns; the earlier row is not counted.
+    - A video is overlapping where two of its segments, of any class, share time. A duplicate overlaps its original;
+      segments that only touch do not overlap.
+    - A mixed video has segments of at least two classes.
+    """
+    by_video = collections.OrderedDict()
+    for segment in segments:
+        by_video.setdefault(segment.video, []).append(segment)
+    labels = {video: sorted({segment.label for segment in rows}) for video, rows in by_video.items()}
+    lengths = [segment.end - segment.start for segment in segments]
+    return Summary(
+        segments=len(segments),
+        videos=len(by_video),
+        classes=len({segment.label for segment in segments}),
+        duplicate_rows=len(segments) - len(set(segments)),
+        overlapping_videos=sum(map(_overlap, by_video.values())),
+        mixed_videos=[(video, labels[video]) for video in by_video if len(labels[video]) > 1],
+        lengths=np.percentile(lengths, PERCENTILES))
+
+
+def _overlap(segments):
+    """Whether any two segments of a video share time. Sorted by start, it is enough to compare neighbours."""
+    edges = sorted((segment.start, segment.end) for segment in segments)
+    return any(start < end for (_, end), (start, _) in zip(edges, edges[1:]))
+
+
+def format_summary(summary, class_names):
+    """The report, one fact a line."""
+    counts = (
+        ('segments', '%d (%.2f a video)' % (summary.segments, summary.segments / summary.videos)),
+        ('videos', summary.videos),
+        ('classes', '%d of %d' % (summary.classes, len(class_names))),
+        ('exact duplicate rows', summary.duplicate_rows),
+        ('videos with overlapping segments', summary.overlapping_videos),
+        ('videos of several classes', len(summary.mixed_videos)))
+    lines = ['  %-34s %s' % count for count in counts]
+    for video, labels in summary.mixed_videos:
+        lines.append('    %s: %s' % (video, ', '.join(class_names[label] for label in labels)))
+    lengths = ('%d%%: %.2f' % pair for pair in zip(PERCENTILES, summary.lengths))
+    lines.append('  %-34s %s' % ('segment length, percentiles in s', '  '.join(lengths)))
+    return '\n'.join(lines)

@@ -1,0 +1,290 @@
+"""Make a transfer from one annotated data set: some of its classes become source classes, others target classes.
+
+    python3 prepare_data.py split --data_root data --out data/split --source_count 87 --seed 0
+
+Training videos of the source classes keep their segments. Training videos of the target classes give the moments:
+each of their segments is one. Validation videos of the target classes are tested. The tables have the layout of
+docs/data.md; the features are links to those of the data set.
+
+Segments without length are dropped: they can neither be learnt nor found. A video has one class, that of its first
+segment with a length, because the label table has one class for each video. Its segments of other classes are
+dropped: no times of a target class get into source training, and no segment is used under the name of another class.
+The frames of a dropped segment stay in the features and count as background.
+"""
+import collections
+import csv
+import difflib
+import io
+import json
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from config import PRESETS, DataConfig
+from dataset.features import FeatureStore
+from dataset.tables import Segment, read_class_names, read_entries, read_info, read_videos
+from preparation.annotation import write_ground_truth
+from runtime.errors import InputError
+from runtime.files import write_errors, write_text
+
+NAME = 'split'
+RECORD = 'split.json'  # beside the tables: what the split was made of
+LINKS = {'source_features': 'source_features', 'source_clips': 'source_clips',
+         'target_features': 'source_features', 'target_clips': 'source_clips'}  # field of the split → of the data set
+PATHS = ('source_info', 'source_annotation', 'source_features', 'source_clips')  # fields of the data set
+CHOICES = ('source_list', 'target_list', 'source_share', 'source_count', 'seed')
+
+
+class Annotated(NamedTuple):
+    """One video of the data set, with the segments of its own class only."""
+
+    name: str
+    subset: str     # 'training' or 'validation'
+    label: str      # class name of its first segment
+    entry: dict     # of the annotation JSON: durations, and annotations: [{segment: [start_s, end_s], label}]
+
+
+class Split(NamedTuple):
+    """The classes and videos of a transfer. A class index is the place of the class in the list of its side."""
+
+    source_names: list
+    target_names: list
+    source: list      # of Annotated: source classes, training
+    moments: list     # of Annotated: target classes, training
+    validation: list  # of Annotated: target classes, validation
+    unused: list      # of Annotated: source classes, validation
+    unlisted: list    # of Annotated: classes of neither side
+
+
+# The subcommand
+
+def add_arguments(parser):
+    """Add the flags of this subcommand."""
+    texts = {setting.name: setting.help for setting in DataConfig.settings}
+    parser.add_argument('--data_root', default='data', help='folder of the data set (default: %(default)s)')
+    parser.add_argument('--out', default=PRESETS['split'].data.data_root,
+                        help='data root to make (default: %(default)s)')
+    for name in PATHS:
+        parser.add_argument('--' + name, help='%s (default: %s)' % (texts[name], getattr(DataConfig(), name)))
+    parser.add_argument('--source_list', metavar='FILE', help='names of the source classes, one a line')
+    parser.add_argument('--target_list', metavar='FILE', help='names of the target classes, one a line')
+    parser.add_argument('--source_share', type=float, metavar='FLOAT',
+                        help='instead of lists: share of all classes that become source classes; --seed draws '
+                             'them, and the others become target classes')
+    parser.add_argument('--source_count', type=int, metavar='INT', help='instead of a share: their number')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the draw (default: %(default)s)')
+
+
+def run(args):
+    """Write the data root of the transfer; print what is in it and what was dropped."""
+    given = {name: getattr(args, name) for name in PATHS if getattr(args, name) is not None}
+    data = DataConfig(data_root=args.data_root)._replace(**given)
+    videos, dropped = read_data_set(data)
+    transfer = split(videos, *_choose_classes(args, videos, data.path('source_annotation')))
+    counts = counts_of(transfer)
+    missing = write(transfer, data, args.out, {
+        'made_of': {name: data.path(name) for name in PATHS},
+        'chosen_by': {name: getattr(args, name) for name in CHOICES},
+        'source_classes': len(transfer.source_names), 'target_classes': len(transfer.target_names),
+        'counts': counts, 'left_out': dropped})
+    print('%s: %d source classes, %d target classes'
+          % (args.out, len(transfer.source_names), len(transfer.target_names)))
+    for name, found in counts.items():
+        print('  %-28s %6d videos, %6d segments' % (name, found['videos'], found['segments']))
+    for reason, count in sorted(dropped.items()):
+        print('  dropped: %d %s' % (count, reason))
+    if missing:
+        print('features not found: %s; the tables are complete: run the same command again to link the features'
+              % ', '.join(missing))
+
+
+def _choose_classes(args, videos, annotation):
+    """(source names, target names) as the flags say; raises InputError where they do not give exactly one way."""
+    known = {video.label for video in videos}
+    files = [path for path in (args.source_list, args.target_list) if path is not None]
+    if len(files) == 1:
+        raise InputError('--source_list and --target_list: found one of the two, expected both')
+    if (len(files) == 2) + (args.source_share is not None) + (args.source_count is not None) != 1:
+        raise InputError('expected one way to choose the classes: --source_list and --target_list, --source_share, '
+                         'or --source_count')
+    if files:
+        return listed_classes(*files, known=known, annotation=annotation)
+    if not 0 <= args.seed < 2 ** 32:
+        raise InputError('--seed %d: expected 0 to 4294967295' % args.seed)
+    if args.source_share is None:
+        return drawn_classes(known, args.source_count, args.seed)
+    if not 0 < args.source_share < 1:
+        raise InputError('--source_share %s: expected more than 0 and less than 1' % args.source_share)
+    return drawn_classes(known, int(args.source_share * len(known) + 0.5), args.seed)
+
+
+# The data set
+
+def read_data_set(data):
+    """Read the source tables of a DataConfig; return (list of Annotated, Counter of what was dropped, by reason).
+
+    Training videos come first. Classes are the names in the annotation; the label table is not read. Raises
+    InputError where a table cannot be used.
+    """
+    path, videos, dropped = data.path('source_annotation'), [], collections.Counter()
+    entries = read_entries(path)
+    names_of = {subset: read_info(data.path('source_info'), subset) for subset in ('training', 'validation')}
+    # only to check the entries: it raises InputError where one is faulty
+    read_videos(sum(names_of.values(), []), path, {}, data.clip_frames, collections.Counter())
+    for subset, names in names_of.items():
+        for name in names:
+            video = _annotated(name, subset, entries[name], path, dropped)
+            if video is None:
+                dropped['videos without a segment'] += 1
+            else:
+                videos.append(video)
+    return videos, +dropped
+
+
+def _annotated(name, subset, entry, path, dropped):
+    """Annotated of an entry whose numbers are checked; None where it has no segment. Counts in `dropped`."""
+    if [name] != name.split():
+        raise InputError('%s: video %s: found a space in its id, which a label table cannot hold; rename the video'
+                         % (path, name))
+    segments = []
+    for annotated in entry.get('annotations', []):
+        label = annotated.get('label')
+        if not isinstance(label, str) or not label.strip() or not label.strip().isprintable():
+            raise InputError('%s: video %s: found the label %r, expected a class name' % (path, name, label))
+        start, end = map(float, annotated['segment'])
+        if start < end:
+            segments.append((label.strip(), [start, end]))
+        else:
+            dropped['segments without length'] += 1
+    if not segments:
+        return None
+    own = segments[0][0]
+    kept = [{'segment': edges, 'label': label} for label, edges in segments if label == own]
+    dropped['segments of another class than their video'] += len(segments) - len(kept)
+    dropped['videos of two classes or more, cut to that of their first segment'] += len(kept) < len(segments)
+    return Annotated(name, subset, own, dict(entry, annotations=kept))
+
+
+# Choosing the classes
+
+def listed_classes(source_path, target_path, known, annotation):
+    """(source names, target names) of two files with one name a line.
+
+    Raises InputError where a name is not in `known`, is in a file twice, or is in both files.
+    """
+    names = [read_class_names(path) for path in (source_path, target_path)]
+    for path, found in zip((source_path, target_path), names):
+        for line, name in enumerate(found, start=1):
+            if name not in known:
+                close = difflib.get_close_matches(name, sorted(known))
+                raise InputError('%s, line %d: found %s, which is no class of a video in %s; %s' % (
+                    path, line, name, annotation,
+                    'similar names: ' + ', '.join(close) if close else 'it has no class with a similar name'))
+    for line, name in enumerate(names[1], start=1):
+        if name in names[0]:
+            raise InputError('%s, line %d: found %s, which is also line %d of %s; remove it from one of them' % (
+                target_path, line, name, 1 + names[0].index(name), source_path))
+    return names
+
+
+def drawn_classes(known, count, seed):
+    """(source names, target names), both sorted: `count` names of `known`, drawn by the seed, and the others."""
+    if not 0 < count < len(known):
+        raise InputError('%d source classes: expected 1 to %d, because the annotation has %d classes'
+                         % (count, len(known) - 1, len(known)))
+    names = sorted(known)
+    order = np.random.RandomState(seed).permutation(len(names))
+    return [[names[index] for index in sorted(chosen)] for chosen in (order[:count], order[count:])]
+
+
+def split(videos, source_names, target_names):
+    """Distribute the Annotated `videos`: a Split. Raises InputError where one of the parts that are used is empty."""
+    side = dict([(name, 'source') for name in source_names] + [(name, 'target') for name in target_names])
+    parts = collections.defaultdict(list)
+    for video in videos:
+        parts[side.get(video.label), video.label in side and video.subset].append(video)
+    transfer = Split(source_names, target_names, parts['source', 'training'], parts['target', 'training'],
+                     parts['target', 'validation'], parts['source', 'validation'], parts[None, False])
+    for part, found in (('source training', transfer.source), ('target training', transfer.moments),
+                        ('target validation', transfer.validation)):
+        if not found:
+            raise InputError('%s: found no video of these classes; choose other classes' % part)
+    return transfer
+
+
+def counts_of(transfer):
+    """{name of a part: {'videos': number, 'segments': number}} of a Split."""
+    parts = (('source training', transfer.source), ('target training: moments', transfer.moments),
+             ('target validation', transfer.validation), ('unused: source validation', transfer.unused),
+             ('unused: classes of neither', transfer.unlisted))
+    return collections.OrderedDict(
+        (name, {'videos': len(videos), 'segments': sum(len(video.entry['annotations']) for video in videos)})
+        for name, videos in parts)
+
+
+# Writing
+
+def write(transfer, data, out, record):
+    """Write the tables and ground truth of a Split below `out`, and links to the features of the DataConfig `data`.
+
+    `record`, which is written as JSON, says what the split was made of. Returns the fields whose features do not
+    exist. Raises InputError where `out` holds anything but an earlier split, or a link cannot be made.
+    """
+    paths = DataConfig(data_root=out)
+    _check_out(out, data)
+    write_text(os.path.join(out, RECORD), json.dumps(record, indent=1) + '\n')
+    for side, names, videos in (('source', transfer.source_names, transfer.source),
+                                ('target', transfer.target_names, transfer.moments + transfer.validation)):
+        index = {name: number for number, name in enumerate(names)}
+        write_text(paths.path(side + '_categories'), ''.join(name + '\n' for name in names))
+        info = io.StringIO()
+        csv.writer(info, lineterminator='\n').writerows(
+            [('video', 'subset')] + [(video.name, video.subset) for video in videos])
+        write_text(paths.path(side + '_info'), info.getvalue())
+        write_text(paths.path(side + '_labels'), ''.join(
+            '%s %d %d\n' % (video.name, len(video.entry['annotations']), index[video.label]) for video in videos))
+        write_text(paths.path(side + '_annotation'), json.dumps(
+            {video.name: video.entry for video in videos}, indent=1) + '\n')
+    missing = [field for field in LINKS if not _link(data.path(LINKS[field]), paths.path(field))]
+    write_ground_truth(paths.path('ground_truth'), segments_of(transfer.validation, transfer.target_names),
+                       transfer.target_names)
+    return missing
+
+
+def segments_of(videos, class_names):
+    """All segments of Annotated videos: a list of tables.Segment."""
+    index = {name: number for number, name in enumerate(class_names)}
+    return [Segment(video.name, annotated['segment'][0], annotated['segment'][1], index[video.label])
+            for video in videos for annotated in video.entry['annotations']]
+
+
+def _check_out(out, data):
+    """Raise InputError where writing to `out` could overwrite data."""
+    if os.path.realpath(out) == os.path.realpath(data.data_root):
+        raise InputError('--out %s: is the folder of the data set itself; name another folder' % out)
+    if os.path.isdir(out) and os.listdir(out) and not os.path.isfile(os.path.join(out, RECORD)):
+        raise InputError('--out %s: is not empty and has no %s, so it is no earlier split; name another folder'
+                         % (out, RECORD))
+
+
+def _link(features, path):
+    """Make `path` a relative link to `features`, a folder or an HDF5 file; replace the link of an earlier split.
+
+    Returns whether the features exist.
+    """
+    features = FeatureStore(features, 0).path
+    for end in ('', '.h5'):
+        if os.path.islink(path + end):
+            os.remove(path + end)
+    if not os.path.exists(features):
+        return False
+    path += '' if os.path.isdir(features) else '.h5'
+    try:
+        with write_errors(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.symlink(os.path.relpath(os.path.realpath(features), os.path.realpath(os.path.dirname(path))), path)
+    except InputError as error:
+        raise InputError('%s; features are never copied: where links are impossible, give their paths with the flags '
+                         'of training and testing' % error) from None
+    return True

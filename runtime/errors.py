@@ -1,0 +1,103 @@
+"""How a run ends early: the one-line error, the signals, and the exit statuses of scripts."""
+import contextlib
+import os
+import signal
+import sys
+import threading
+import traceback
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+MAX_MESSAGE = 2000  # characters of an InputError's message
+
+
+class InputError(ValueError):
+    """A file, row, key or setting cannot be used.
+
+    The message is one line: what was found, what was expected, what to do next. Characters that cannot be printed,
+    such as a line end in a video's name, are replaced by escapes. A very long message is shortened in its middle.
+    """
+
+    def __init__(self, message):
+        if len(message) > MAX_MESSAGE:
+            message = '%s … %s' % (message[:MAX_MESSAGE // 2], message[-MAX_MESSAGE // 2:])
+        super().__init__(''.join(character if character.isprintable() else ascii(character)[1:-1]
+                                 for character in message))
+
+
+def one_line(error):
+    """The message of `error` without line ends."""
+    return ' '.join(str(error).split())
+
+
+class Interrupted(BaseException):
+    """The signal `number` ended the run. Not an Exception, so that `except Exception` does not catch it."""
+
+    def __init__(self, number, saved=''):
+        """`saved` tells the user what the run has saved and how to resume it."""
+        super().__init__('stopped by %s%s' % (signal.Signals(number).name, saved and '; ' + saved))
+        self.number = number
+
+
+def signal_exit_status(number):
+    """The exit status of a run that the signal `number` ended: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + number
+
+
+def exit_status(main):
+    """Run `main()` and return the exit status of the process.
+
+    0: success; 2: an InputError or OSError; signal_exit_status: a signal. Prints the reason in one line. Other
+    exceptions, which are faults of the program, are raised.
+    """
+    def interrupt(number, _):
+        raise Interrupted(number)
+
+    try:
+        with signal_handlers(interrupt, SIGNALS):
+            main()
+            sys.stdout.flush()
+    except InputError as error:
+        print('error: %s' % error, file=sys.stderr)
+        return 2
+    except OSError as error:  # of a folder, the disk, or a closed pipe behind stdout
+        print('error: %s' % InputError(one_line(error)), file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # Python would flush again at exit, and print a second message
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+    except Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        return signal_exit_status(interrupted.number)
+    return 0
+
+
+def run_and_exit(main):
+    """Run `main()` and end the process with its exit status, even while another thread hangs in a read."""
+    try:
+        status = exit_status(main)
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def exit_on_ctrl_c():
+    """A context in which Ctrl-C ends the process at once, without a traceback: for slow imports."""
+    return signal_handlers(signal.SIG_DFL, [signal.SIGINT])
+
+
+@contextlib.contextmanager
+def signal_handlers(handler, signals):
+    """A context in which `handler` handles `signals`; outside the main thread, where Python forbids it, nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    replaced = {number: signal.signal(number, handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, old in replaced.items():
+            signal.signal(number, old)

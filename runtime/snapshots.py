@@ -1,0 +1,361 @@
+"""Snapshots in a model folder: writing, checking and restoring them, and finding the one to resume from.
+
+A snapshot of step N has two parts, each a TensorFlow checkpoint and a .json file:
+
+    aher_adv_model_checkpoint-step_N  the model, which tests restore, in the authors' format; settings in the .json
+    training_state-step_N             all else that training needs: Adam's slots, several times the size of the
+                                      model; kept for the newest STATES_KEPT snapshots; progress in the .json
+
+Each .json also holds the SHA-256 of its part's files and of itself. Everything is written to a temporary folder,
+synced to the disk and moved into place, .index files last: a snapshot with an .index file is complete.
+"""
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from typing import NamedTuple
+
+import numpy as np
+
+from runtime.errors import InputError
+from runtime.files import read_json, remove_matching, sha256, sync, write_errors
+from runtime.session import tf
+
+PREFIX = 'aher_adv_model_checkpoint-step_'
+STATE_PREFIX = 'training_state-step_'
+STATES_KEPT = 2
+PARTIAL = 'snapshot.partial'            # the temporary folder
+SETTINGS = ('model', 'train', 'data')   # objects in the settings of a training run
+ITSELF = 'sha256_of_the_rest'           # key in a .json: _checksum of the record without this key
+
+
+class Damaged(InputError):
+    """The snapshot cannot be used, with any settings; another one may be usable."""
+
+
+class Part(NamedTuple):
+    """Variables that are written and restored together."""
+
+    variables: list
+    saver: tf.train.Saver
+    floating: list     # names of the floating-point variables
+    finite: tf.Tensor  # [len(floating)] bool: are all numbers of the variable finite?
+
+
+class Parts(NamedTuple):
+    """What a snapshot holds."""
+
+    model: Part  # with the step counter
+    state: Part  # all other variables
+
+
+class Start(NamedTuple):
+    """A snapshot to resume training from."""
+
+    step: int
+    prefix: str     # path of the model's files, without their ends
+    state: str      # the same of the state
+    settings: dict  # of the run that wrote it, as given to `save`
+    progress: dict  # as given to `save`
+
+
+def path(folder, step):
+    """Path of the snapshot of `step`, without the ends of its files' names, as tf.train.Saver takes it."""
+    return os.path.join(folder, '%s%d' % (PREFIX, step))
+
+
+def steps_in(folder, prefix=PREFIX):
+    """Steps of the snapshots in `folder`, in rising order."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    matches = [re.match(re.escape(prefix) + r'(\d+)\.index$', name) for name in names]
+    return sorted(int(match.group(1)) for match in matches if match)
+
+
+def part_of(variables):
+    """The Part of `variables`; at least one must be floating-point."""
+    floating = [variable for variable in variables if variable.dtype.base_dtype.is_floating]
+    return Part(variables, tf.train.Saver(variables, max_to_keep=None), [variable.op.name for variable in floating],
+                tf.stack([tf.reduce_all(tf.is_finite(variable)) for variable in floating]))
+
+
+def parts_of(model):
+    """The Parts of the current graph: `model` lists the model's variables."""
+    names = {variable.op.name for variable in model}
+    state = [variable for variable in tf.global_variables() if variable.op.name not in names]
+    return Parts(part_of(model), part_of(state))
+
+
+def first_not_finite(session, *parts):
+    """Name of the first variable of `parts` that holds a number which is not finite, or None."""
+    for part, finite in zip(parts, session.run([part.finite for part in parts])):
+        if not finite.all():
+            return part.floating[int(np.argmin(finite))]
+    return None
+
+
+# Writing
+
+def save(session, parts, folder, step, settings, progress, max_to_keep=0):
+    """Write the snapshot of `step` to `folder` and return its path.
+
+    `settings` and `progress` are dicts that JSON can hold; find_start returns them. Afterwards only the newest
+    max_to_keep models are kept; 0: all. If the process dies at any point, the earlier snapshots or the new one are
+    complete. Raises InputError, and leaves the folder as it was, if the snapshot cannot be written.
+    """
+    partial = os.path.join(folder, PARTIAL)
+    written = {'%s%d' % (STATE_PREFIX, step): (parts.state, {'progress': progress}),
+               '%s%d' % (PREFIX, step): (parts.model, settings)}
+    try:
+        remove_matching(folder, PARTIAL)
+        os.makedirs(partial)
+        for name, (part, record) in written.items():
+            _write(session, part.saver, os.path.join(partial, name), record)
+        for name in written:
+            _move(partial, folder, name)
+        _prune(folder, step, max_to_keep)
+    except (OSError, tf.errors.OpError, ValueError) as error:  # ValueError: from Saver, if the folder has vanished
+        raise InputError('%s: cannot be written: %s' % (path(folder, step), _reason(error))) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return path(folder, step)
+
+
+def _write(session, saver, prefix, record):
+    """Write the files of `saver` and the .json, and sync them to the disk."""
+    saver.save(session, prefix, write_meta_graph=False, write_state=False)
+    record = dict(record, files=checksums(prefix))
+    record[ITSELF] = _checksum(record)
+    with open(prefix + '.json', 'w') as text:
+        json.dump(record, text, indent=2)
+        text.write('\n')
+    for end in _ends(prefix):
+        sync(prefix + end)
+
+
+def _checksum(record):
+    """SHA-256 of the content of a .json, which does not depend on its formatting."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _ends(prefix):
+    """The ends of the names of all files `prefix`.*, '.index' last."""
+    folder, name = os.path.split(prefix)
+    ends = [found[len(name):] for found in os.listdir(folder or '.') if found.startswith(name + '.')]
+    return sorted(ends, key=lambda end: (end == '.index', end))
+
+
+def _move(partial, folder, name):
+    prefix = os.path.join(folder, name)
+    _remove(prefix)  # a damaged snapshot of the same step, or one from before an accepted change of settings
+    for end in _ends(os.path.join(partial, name)):
+        if end == '.index':
+            sync(folder)
+        os.replace(os.path.join(partial, name + end), prefix + end)
+    sync(folder)
+
+
+def _remove(prefix):
+    for end in reversed(_ends(prefix)):
+        os.remove(prefix + end)
+
+
+def _prune(folder, step, max_to_keep):
+    """Remove old models and states. Those of later steps do not count: they are older files, and may be damaged."""
+    for prefix, count in ((PREFIX, max_to_keep), (STATE_PREFIX, STATES_KEPT)):
+        for old in [found for found in steps_in(folder, prefix) if found <= step][:-count]:  # [:-0] is empty
+            _remove(os.path.join(folder, '%s%d' % (prefix, old)))
+    _remove_incomplete(folder)
+
+
+def remove_leftovers(folder):
+    """Remove what killed runs left in `folder`; no other run may use it meanwhile."""
+    with write_errors(folder):
+        remove_matching(folder, PARTIAL)
+        remove_matching(folder, '*.partial[0-9]*')
+        _remove_incomplete(folder)
+
+
+def _remove_incomplete(folder):
+    """Remove files of models and states without an .index file, and states without a model."""
+    models = steps_in(folder)
+    states = [step for step in steps_in(folder, STATE_PREFIX) if step in models]
+    for name in os.listdir(folder):
+        match = re.match('(%s|%s)(\\d+)\\.' % (PREFIX, STATE_PREFIX), name)
+        if match and int(match.group(2)) not in (models if match.group(1) == PREFIX else states):
+            os.remove(os.path.join(folder, name))
+
+
+# Checking and restoring
+
+@contextlib.contextmanager
+def _raise_damaged():
+    """A context, or decorator, that turns InputError into Damaged."""
+    try:
+        yield
+    except InputError as error:
+        raise Damaged(str(error)) from None
+
+
+@_raise_damaged()
+def verify(prefix, *keys):
+    """Check the files of a model or state against the checksums in its .json, and return the .json's content.
+
+    Raises Damaged if a file is missing or has changed since it was written, or if the .json does not hold an object
+    at each of `keys`.
+    """
+    record = read_json(prefix + '.json')
+    missing = [key for key in keys if not (isinstance(record, dict) and isinstance(record.get(key), dict))]
+    if missing:
+        raise InputError('%s.json: lacks %s, expected an object for each; use another snapshot, or move this file '
+                         'away if training did not write it' % (prefix, ', '.join(missing)))
+    changed = '%s%s: damaged, not the file that was written (SHA-256 differs); use another snapshot'
+    if ITSELF in record and record.pop(ITSELF) != _checksum(record):
+        raise InputError(changed % (prefix, '.json'))
+    ends = _ends(prefix)  # of existing files: an end in a .json cannot lead to another folder
+    for end, checksum in record['files'].items():
+        if end not in ends:
+            raise InputError('%s%s: is missing; use another snapshot' % (prefix, end))
+        if sha256(prefix + end) != checksum:
+            raise InputError(changed % (prefix, end))
+    return record
+
+
+@_raise_damaged()
+def checksums(prefix):
+    """{end of the name: SHA-256} of the files of a model or state, except its .json; Damaged if one is unreadable."""
+    return {end: sha256(prefix + end) for end in _ends(prefix) if end != '.json'}
+
+
+def check_settings(prefix, differences):
+    """Verify the model at `prefix` and its settings; return its checksums, as `checksums` does.
+
+    differences(settings) returns a list of texts: settings of the model that differ from this run's. Raises
+    InputError if there are any, and Damaged if the model cannot be used. The authors' models have no .json: their
+    settings are not checked.
+    """
+    if not os.path.exists(prefix + '.index'):
+        raise Damaged('%s: no readable snapshot' % prefix)
+    if not os.path.exists(prefix + '.json'):
+        return checksums(prefix)
+    record = verify(prefix, 'files', 'model')
+    different = differences(record)
+    if different:
+        raise InputError('%s.json: trained with %s; give the same flags' % (prefix, ', '.join(different)))
+    return record['files']
+
+
+def restore(session, prefix, part):
+    """Restore a Part from the checkpoint at `prefix`, ours or the authors'; return how many variables that holds.
+
+    Raises InputError if it lacks a variable of the part or has it in another shape or type, and Damaged if it cannot
+    be read or a variable holds numbers that are not finite.
+    """
+    try:
+        reader = tf.train.NewCheckpointReader(prefix)
+        shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise Damaged('%s: no readable snapshot (%s)' % (prefix, _reason(error))) from None
+    for variable in part.variables:
+        name, shape, dtype = variable.op.name, variable.shape.as_list(), variable.dtype.base_dtype
+        if name not in shapes:
+            raise InputError('%s: lacks variable %s' % (prefix, name))
+        if shapes[name] != shape:
+            raise InputError('%s: variable %s has shape %s, expected %s; was it trained with other settings?'
+                             % (prefix, name, shapes[name], shape))
+        if types[name] != dtype:
+            raise InputError('%s: variable %s holds %s, expected %s' % (prefix, name, types[name].name, dtype.name))
+    try:
+        part.saver.restore(session, prefix)
+    except tf.errors.OpError as error:
+        raise Damaged('%s: unreadable (%s)' % (prefix, _reason(error))) from None
+    not_finite = first_not_finite(session, part)
+    if not_finite:
+        raise Damaged('%s: variable %s holds numbers that are not finite: its training diverged; take an '
+                      'earlier snapshot' % (prefix, not_finite))
+    return len(shapes)
+
+
+def _reason(error):
+    """One line that says why: TensorFlow 2 puts the operation's traceback before it."""
+    if isinstance(error, OSError):
+        return error.strerror
+    lines = str(error).splitlines()
+    nodes = [number for number, line in enumerate(lines[:-1]) if line.startswith('Node: ')]
+    return lines[nodes[0] + 1 if nodes else 0]
+
+
+# Resuming
+
+def find_start(folder, resume, differences, accept_changes=False, check_progress=lambda progress: None):
+    """The Start for a training run that writes to `folder`, or None: start at the beginning.
+
+    resume: 'auto' (the newest usable snapshot in `folder`), 'never' (the beginning), or the path of a snapshot.
+    differences(settings) returns a list of texts: settings of the snapshot that differ from this run's.
+    check_progress(progress) raises InputError if the run cannot use it; that snapshot counts as damaged.
+
+    Raises InputError if new snapshots would be mixed with those of another training, if no snapshot is usable, or if
+    settings differ, unless accept_changes.
+    """
+    steps = steps_in(folder)
+    if resume == 'never':
+        if steps:
+            raise InputError('%s: holds snapshots, the last of step %d, and --resume never would mix others with '
+                             'them; give another --model_dir, or continue with --resume auto' % (folder, steps[-1]))
+        return None
+    if resume == 'auto':
+        start = _newest(folder, steps, check_progress)
+    else:
+        start = _start(re.sub(r'\.(index|json)$', '', resume), check_progress)
+        elsewhere = os.path.abspath(start.prefix) != os.path.abspath(path(folder, start.step))
+        if steps and (elsewhere or steps[-1] > start.step):
+            raise InputError('%s: holds snapshots (step %d) that do not lead to %s; give another --model_dir'
+                             % (folder, steps[-1], start.prefix))
+    different = differences(start.settings) if start else []
+    if different and not accept_changes:
+        raise InputError('%s.json: trained with %s; give the same flags, or --accept_changes on'
+                         % (start.prefix, ', '.join(different)))
+    return start
+
+
+def _newest(folder, steps, check_progress):
+    """The newest usable Start in `folder`, or None if there are no snapshots. Prints why newer ones are skipped."""
+    for step in reversed(steps):
+        try:
+            return _start(path(folder, step), check_progress)
+        except InputError as error:
+            print('skipped: %s' % error, flush=True)
+    if steps:
+        raise InputError('%s: training can resume from none of its %d snapshots; give another --model_dir '
+                         '(--init_checkpoint takes weights over)' % (folder, len(steps)))
+    return None
+
+
+def _start(prefix, check_progress):
+    """The Start of the snapshot at `prefix`; raises InputError if training cannot resume from it."""
+    folder, name = os.path.split(prefix)
+    match = re.match(re.escape(PREFIX) + r'(\d+)$', name)
+    if not match or not os.path.exists(prefix + '.index'):
+        raise InputError('%s: no snapshot; expected the path of one, FOLDER/%sN' % (prefix, PREFIX))
+    state = os.path.join(folder, STATE_PREFIX + match.group(1))
+    if not os.path.exists(state + '.index'):
+        raise InputError('%s: training cannot resume from it, because %s* is missing (only the newest %d are kept)'
+                         % (prefix, state, STATES_KEPT))
+    settings = verify(prefix, 'files', *SETTINGS)
+    progress = verify(state, 'files', 'progress')['progress']
+    try:
+        check_progress(progress)
+    except InputError as error:
+        raise Damaged('%s.json: %s; use another snapshot' % (state, error)) from None
+    return Start(int(match.group(1)), prefix, state, settings, progress)
+
+
+def resume(session, parts, start):
+    """Restore all variables from a Start. Raises InputError if it does not hold exactly these variables."""
+    restore(session, start.prefix, parts.model)
+    # Adam's slots are numbered by update: with fewer updates, names would match those of another update
+    count = restore(session, start.state, parts.state)
+    if count != len(parts.state.variables):
+        raise InputError('%s: holds %d variables, expected %d; it is the state of other updates'
+                         % (start.state, count, len(parts.state.variables)))

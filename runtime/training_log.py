@@ -1,0 +1,114 @@
+"""The log of a training run: mean losses since the last line, loss_results_log.txt, TensorBoard scalars."""
+import os
+import re
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from runtime.errors import InputError
+from runtime.files import append_text, file_size, write_text
+from runtime.session import tf
+
+LOG_NAME = 'loss_results_log.txt'
+
+
+class Window(NamedTuple):
+    """The steps since the last log line; a snapshot keeps it, so that a resumed run writes the same lines."""
+
+    sums: dict = {}     # name → sum of a loss over the counted steps
+    steps: int = 0      # counted steps
+    skips: int = 0      # steps skipped in a row, up to the last one
+    all_skips: int = 0  # steps skipped in all
+
+    def add(self, losses):
+        """With one more step, with these losses {name: value}."""
+        return self._replace(sums={name: self.sums.get(name, 0) + float(value) for name, value in losses.items()},
+                             steps=self.steps + 1, skips=0)
+
+    def skip(self):
+        """With one more skipped step."""
+        return self._replace(skips=self.skips + 1, all_skips=self.all_skips + 1)
+
+    def means(self):
+        """Mean losses {name: value}; empty where no step is counted."""
+        return {name: total / self.steps for name, total in self.sums.items()}
+
+    def empty(self):
+        """After a log line."""
+        return self._replace(sums={}, steps=0)
+
+
+def check_progress(progress):
+    """Raise InputError where this is not what a training run saves of its progress in a snapshot."""
+    try:
+        window = Window(**progress['window'])
+        numbers = [*window.sums.values(), *window[1:]]
+        if (isinstance(progress['next_videos'], dict) and all(type(number) in (int, float) for number in numbers)
+                and (window.steps > 0 or not window.sums)):
+            return
+    except (KeyError, TypeError, AttributeError):
+        pass
+    raise InputError('found a progress that no run saves, expected its window and next_videos')
+
+
+class TrainingLog:
+    """Log lines on the screen and in loss_results_log.txt, and scalars for TensorBoard. Use it in a `with`."""
+
+    def __init__(self, folder, first_step, window=Window()):
+        """Continue the log in `folder` after `first_step`; lines of later steps are removed."""
+        self.window = window
+        self._path = os.path.join(folder, LOG_NAME)
+        _cut(self._path, first_step)
+        self._board = tf.summary.FileWriter(folder, filename_suffix='.step-%d' % first_step)
+        # TensorBoard forgets what an earlier run showed of later steps
+        self._board.add_session_log(tf.SessionLog(status=tf.SessionLog.START), first_step + 1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """Close the file of TensorBoard."""
+        self._board.close()
+
+    def add(self, losses):
+        """Count one step, with these losses {name: value}."""
+        self.window = self.window.add(losses)
+
+    def skip(self):
+        """Count one skipped step; return how many were skipped in a row."""
+        self.window = self.window.skip()
+        return self.window.skips
+
+    def write(self, line):
+        """Write a line to the screen and the file."""
+        tqdm.write(line)
+        append_text(self._path, line + '\n')
+
+    def write_means(self, step, **figures):
+        """Write the mean losses since the last call, and `figures`, as those of `step`."""
+        means = dict(self.window.means(), **figures)
+        self.write(log_line(step, means))
+        self._board.add_summary(tf.Summary(value=[
+            tf.Summary.Value(tag=name, simple_value=value) for name, value in means.items()]), step)
+        self.window = self.window.empty()
+
+    def flush(self):
+        """Write what TensorBoard has not got yet."""
+        self._board.flush()
+
+
+def log_line(step, means):
+    """One line of the log: `step N  branch/loss value …`."""
+    return 'step %d  %s' % (step, '  '.join('%s %.5g' % (name, value) for name, value in means.items()))
+
+
+def _cut(path, step):
+    """Remove log lines of steps after `step`, and a line that is cut off: the run writes them again."""
+    kept = []
+    if os.path.exists(path) and file_size(path):
+        with open(path, encoding='utf-8', errors='replace') as lines:
+            for line in lines:
+                match = re.match(r'step (\d+) .*\n$', line)
+                if match and int(match.group(1)) <= step:
+                    kept.append(line)
+    write_text(path, ''.join(kept))

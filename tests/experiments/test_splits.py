@@ -1,0 +1,37 @@
+"""experiments/splits.py: its table by hand; runs of other keys are not shown; the command line."""
+import os
+import subprocess
+import sys
+
+from data_sets import ROOT
+
+from experiments import splits
+
+
+def row(share, seed, value):
+    return dict(dict.fromkeys(splits.MEASURES, str(value)), videos='9', share=share, seed=str(seed), steps='1')
+
+
+def test_the_mean_of_splits_by_hand():
+    first, second = splits.format_table([row('0.5', 1, 1), row('0.75', 2, 2), row('0.75', 4, 4)]).splitlines()[2:]
+    assert first.startswith('| 0.75 | 2 | 3.0 ± 1.4 |') and second.startswith('| 0.5 | 1 | 1.0 ± nan |')
+
+
+def test_a_row_gives_its_key_back():
+    assert splits.key_of(row('0.75', 3, 0)) == splits.Key(videos=9, share=0.75, seed=3, steps=1)
+
+
+def test_only_missing_splits_are_made(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(splits, 'call', lambda *_, **__: None)
+    monkeypatch.setattr(splits, 'run', lambda key, out: made.append(key) or [key + (50.0,) * len(splits.MEASURES)])
+    flags = ['--out', str(tmp_path), '--shares', '0.5', '--source_videos', '9', '--max_steps', '1']
+    splits.main(flags + ['--splits', '1'])
+    splits.main(flags + ['--splits', '2'])
+    assert [key.seed for key in made] == [0, 1]
+    assert (tmp_path / 'splits.md').read_text().splitlines()[-1].startswith('| 0.5 | 2 | 50.0 ± 0.0 |')
+
+
+def test_the_script_runs_from_any_folder(tmp_path):
+    command = [sys.executable, os.path.join(ROOT, 'experiments', 'splits.py'), '--help']
+    assert b'--splits' in subprocess.check_output(command, cwd=str(tmp_path))

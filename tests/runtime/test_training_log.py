@@ -1,0 +1,63 @@
+"""The log of a training run: what it counts, what it writes, and what it accepts from a snapshot."""
+import os
+
+import pytest
+from data_sets import message_of
+
+from runtime import training_log
+from runtime.session import tf
+from runtime.training_log import TrainingLog, Window, check_progress
+
+
+def lines_of(folder):
+    with open(os.path.join(str(folder), training_log.LOG_NAME)) as log:
+        return log.read().splitlines()
+
+
+def scalars_of(folder):
+    """{(step, name): value} that TensorBoard shows of the files in `folder`."""
+    found = {}
+    for name in sorted(os.listdir(str(folder))):
+        if 'tfevents' in name:
+            for event in tf.train.summary_iterator(str(folder / name)):
+                found.update({(event.step, value.tag): value.simple_value for value in event.summary.value})
+    return found
+
+
+def test_lines_have_the_means_of_the_counted_steps(tmp_path):
+    with TrainingLog(str(tmp_path), 0) as log:
+        log.add({'moment/loss': 1.0})
+        assert log.skip() == 1 and log.skip() == 2
+        log.add({'moment/loss': 4.0})
+        assert log.skip() == 1
+        log.write_means(5, rate=0.5)
+        assert log.window == Window({}, 0, 1, 3)
+        log.write_means(6, rate=0.25)  # no step was counted
+    assert lines_of(tmp_path) == ['step 5  moment/loss 2.5  rate 0.5', 'step 6  rate 0.25']
+    assert scalars_of(tmp_path) == {(5, 'moment/loss'): 2.5, (5, 'rate'): 0.5, (6, 'rate'): 0.25}
+
+
+@pytest.mark.parametrize('end', ['', 'step 3  loss 9\n', 'step 3  loss', 'no step\n', 'step 2'])
+def test_a_resumed_run_removes_lines_of_later_steps_and_a_cut_off_line(tmp_path, end):
+    path = tmp_path / training_log.LOG_NAME
+    path.write_text('step 1  loss 2\nstep 2  loss 1\n' + end)
+    with TrainingLog(str(tmp_path), 2, Window({'loss': 3.0}, 1)) as log:
+        log.add({'loss': 4.0})
+        log.write_means(4)
+    assert lines_of(tmp_path) == ['step 1  loss 2', 'step 2  loss 1', 'step 4  loss 3.5']
+
+
+def test_a_folder_in_place_of_the_log(tmp_path):
+    (tmp_path / training_log.LOG_NAME).mkdir()
+    assert 'loss_results_log.txt: found a folder, expected a file' in message_of(TrainingLog, str(tmp_path), 0)
+
+
+def test_what_a_run_saves_is_accepted_and_nothing_else():
+    window = {'sums': {'a': 0.5}, 'steps': 1, 'skips': 0, 'all_skips': 0}
+    for good in (window, dict(window, sums={}), Window()._asdict()):
+        check_progress({'window': good, 'next_videos': {}})
+    for bad in (3, None, {'other': 1}, {'sums': {'a': 'x'}, 'steps': 1}, {'sums': {'a': 1}}, {'steps': True},
+                dict(window, skips='0')):
+        message_of(check_progress, {'window': bad, 'next_videos': {}})
+    for progress in ({}, {'window': window}, {'next_videos': {}}, {'window': window, 'next_videos': 3}):
+        message_of(check_progress, progress)
