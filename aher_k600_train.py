@@ -207,7 +207,7 @@ def run(config):
             folder, config.resume, lambda saved: settings.differences(saved, config, SAME_PARTS),
             train.accept_changes, check_progress)
         if start and start.step >= train.max_steps:
-            print('%s: trained to step %d already; --max_steps %d asks for no more'
+            print('%s: training has reached step %d already; give more than --max_steps %d to continue'
                   % (start.prefix, start.step, train.max_steps))
             return
         Trainer(config, resumed=start is not None).train(start)

@@ -120,9 +120,9 @@ def _box_scope(index):
 
 
 def classifier(model, group):
-    """Weights [1, c_l, K] and biases [K] of the k1 classification layer, a pair a level.
+    """Weights [1, c_l, K] and biases [K] of the classification layer with one tap: a pair for each level.
 
-    `group` is SOURCE_CLASSIFIER or TARGET_CLASSIFIER: the layer's name too.
+    `group` is SOURCE_CLASSIFIER or TARGET_CLASSIFIER, which is also the name of the layer.
     """
     classes = model.source_classes if group == SOURCE_CLASSIFIER else model.target_classes
     layers = []
@@ -134,13 +134,13 @@ def classifier(model, group):
 
 
 def classify_clips(levels, layers):
-    """Levels of moments or foreground, and their classifier → logits [B, 8, K]."""
+    """Levels of moments or foreground segments, and their classifier → logits [B, 8, K]: one for each level."""
     return tf.stack([tf.matmul(tf.reduce_mean(level, axis=1), weights[0]) + biases
                      for level, (weights, biases) in zip(levels, layers)], axis=1)
 
 
 def transfer(layers, model):
-    """A classifier's layers → those that classify every position, through the shared MLP (or unchanged)."""
+    """Layers of a classifier → layers that classify every position, by the shared MLP, or unchanged."""
     if model.transfer == 'identity':
         return layers
     transferred = []
@@ -153,10 +153,10 @@ def transfer(layers, model):
 
 
 class Localization(NamedTuple):
-    """What the network says of every position and anchor, levels one after another."""
+    """Outputs of the network for every position and anchor, level after level."""
 
     class_logits: tf.Tensor     # [B, N, K]
-    proposal_logits: tf.Tensor  # [B, N, A, 2]; 1 is action
+    proposal_logits: tf.Tensor  # [B, N, A, 2]: background, action
     offsets: tf.Tensor          # [B, N, A, 2]: centre and length, encoded
     iou: tf.Tensor              # [B, N, A], in 0…1
 
@@ -179,7 +179,7 @@ def localize(levels, layers, model):
 
 
 def discriminate(levels, model):
-    """Levels → logits [B, N, A]: is an anchor's surrounding that of a real untrimmed video?"""
+    """Levels → logits [B, N, A]: are the features around an anchor those of a real untrimmed video?"""
     logits = []
     for index, level in enumerate(levels):
         with tf.variable_scope('conv_a%d_adv' % (index + 1), reuse=tf.AUTO_REUSE):
@@ -199,21 +199,21 @@ def generate_context(moments, model):
 
 
 class Layout(NamedTuple):
-    """Where each row of a synthetic sequence comes from, and its action segment."""
+    """Where each row of a synthetic sequence comes from, and the segment of its action."""
 
-    from_context: tf.Tensor  # [B, T, M]: weights of the context's rows
-    from_moment: tf.Tensor   # [B, T, M]: weights of the moment's rows
+    from_context: tf.Tensor  # [B, T, M]: weights of the rows of the context
+    from_moment: tf.Tensor   # [B, T, M]: weights of the rows of the moment
     outside: tf.Tensor       # [B, T]: is it a row of the context?
     segments: tf.Tensor      # [B, 1, 2], feature rows
 
 
 def context_layout(ratio_id, position_id, model, odd_end_without_start=False):
-    """Lay moments into their context: ratio and position [B] in 1/20 → Layout.
+    """How moments lie in their context: ratio and position [B] in 1/20 → Layout.
 
-    Start context (n1 rows) and end context (n2 rows) follow each other; the moment's m rows are put in between
-    at row p: inside the start context in even samples, inside the end context in odd ones. All are resized
-    with TensorFlow 1's legacy bilinear kernel: row r is taken at r · in/out of the source.
-    `odd_end_without_start` is fault F2.
+    The start context (n1 rows) is followed by the end context (n2 rows). The m rows of the moment are inserted at row
+    p: in the start context of even samples, in the end context of odd ones. All three are resized with TensorFlow 1's
+    old bilinear kernel, where output row r is taken at row r · rows in / rows out of the input.
+    `odd_end_without_start` brings fault F2 back.
     """
     steps, half = model.untrimmed_steps, model.moment_steps // 2
     ratio, position = 0.05 * tf.cast(ratio_id, tf.float32), 0.05 * tf.cast(position_id, tf.float32)
@@ -240,7 +240,7 @@ def context_layout(ratio_id, position_id, model, odd_end_without_start=False):
 
 
 def stretched_layout(ratio_id, model):
-    """Layout of moments that fill all T rows, without context; ratio [B] only tells how many they are."""
+    """Layout of moments that fill all T rows, without context; of `ratio_id` [B] only the length is used."""
     row = tf.range(model.untrimmed_steps)[tf.newaxis] + tf.zeros_like(ratio_id)[:, tf.newaxis]
     moment = _resize_weights(row, model.moment_steps, model.untrimmed_steps)
     return Layout(from_context=tf.zeros_like(moment), from_moment=moment, outside=tf.zeros_like(row, tf.bool),
@@ -252,25 +252,25 @@ def _mask(condition):
 
 
 def _resize_weights(row, rows_in, rows_out):
-    """Row numbers [B, T] of a sequence resized from rows_in to rows_out [B, 1] → weights [B, T, rows_in]."""
+    """Row numbers [B, T] of a sequence that is resized from rows_in to rows_out [B, 1] → weights [B, T, rows_in]."""
     at = tf.minimum(tf.cast(row, tf.float32) * (rows_in / tf.cast(rows_out, tf.float32)), rows_in - 1)
     return tf.nn.relu(1 - tf.abs(at[:, :, tf.newaxis] - tf.range(rows_in, dtype=tf.float32)))
 
 
 def place_moments(moments, layout):
-    """Moments [B, M, C] where they belong in their sequences, zeros around them: [B, T, C]."""
+    """Moments [B, M, C] → [B, T, C]: each at its place in its sequence, with zeros around it."""
     return tf.matmul(layout.from_moment, moments)
 
 
 def synthesize(moments, placed, layout, model):
-    """Moments [B, M, C], also as placed [B, T, C], in generated context → synthetic features [B, T, C]."""
+    """Moments [B, M, C], and the same after place_moments [B, T, C] → features in generated context [B, T, C]."""
     return placed + tf.matmul(layout.from_context, generate_context(moments, model))
 
 
 # Anchors and targets (section 4)
 
 def anchors(model):
-    """Centre and length of every anchor in feature rows, two float32 arrays [N, A], levels in turn."""
+    """Centre and length of every anchor in feature rows: two float32 arrays [N, A], level after level."""
     centers, lengths = [], []
     for index, positions in enumerate(level_positions(model)):
         step = model.anchor_step * 2 ** index
@@ -281,7 +281,7 @@ def anchors(model):
 
 
 class Targets(NamedTuple):
-    """What the network should say of every position and anchor."""
+    """What the network should output for every position and anchor."""
 
     labels: tf.Tensor   # [B, N]
     offsets: tf.Tensor  # [B, N, A, 2]
@@ -292,8 +292,8 @@ class Targets(NamedTuple):
 def match_anchors(segments, labels, model):
     """Segments [B, S, 2] in feature rows (-1 pads) and labels [B] → Targets.
 
-    An anchor takes the first segment with the largest tIoU, measured on its part inside [0, T - 1]; without any
-    overlap its target is centre ½, length 1. A video without a segment has label 0.
+    An anchor takes the first segment with the largest tIoU, measured on the part of the anchor in [0, T - 1]. Without
+    any overlap its target is centre ½, length 1. A video without a segment has label 0.
     """
     center, length = anchors(model)
     low = np.maximum(center - length / 2, 0)[..., np.newaxis]                             # [N, A, 1]
@@ -328,7 +328,7 @@ def _accuracy(logits, labels):
 
 
 def _count(mask):
-    """Entries that a mean divides by; at least 1, so that a mean over nothing is 0."""
+    """Number of entries, to divide by; at least 1, so that a mean over nothing is 0."""
     return tf.maximum(tf.reduce_sum(tf.cast(mask, tf.float32)), 1)
 
 
@@ -337,9 +337,9 @@ def _masked_sum(values, mask):
 
 
 def clip_losses(logits, labels, train):
-    """Moment or foreground logits [B, 8, K], labels [B] → {classification, accuracy}.
+    """Logits [B, 8, K] of moments or foreground segments, and labels [B] → {classification, accuracy}.
 
-    The mean over B·8 is divided by B again, as published.
+    The mean over the B·8 vectors is divided by B again, as published.
     """
     with tf.name_scope('clip_losses'):
         labels = tf.tile(labels[:, tf.newaxis], [1, logits.shape[1].value])
@@ -351,8 +351,8 @@ def clip_losses(logits, labels, train):
 def hard_negatives(background, overlap, train):
     """Background probabilities and overlaps [B, N, A] → mask of the negatives.
 
-    Of the candidates (overlap below background_tiou) those whose background probability is strictly below the
-    n-th smallest, n = negative_ratio · positives + B, or all the candidates where that is fewer.
+    Candidates are anchors with an overlap below background_tiou. Negatives are the candidates whose background
+    probability is strictly below the n-th smallest, with n = negative_ratio · positives + B, at most all candidates.
     """
     candidates = overlap < train.background_tiou
     positives = tf.reduce_sum(tf.cast(overlap > train.positive_tiou, tf.float32))
@@ -386,7 +386,7 @@ def localization_losses(prediction, targets, train):
 
 
 def adversary_loss(logits, real, background, train):
-    """Discriminator logits [B, N, A] against `real` (True or False), over the anchors of the mask [B, N, A]."""
+    """Loss of discriminator logits [B, N, A] that should say `real` (True or False), over the mask [B, N, A]."""
     with tf.name_scope('adversary_loss'):
         labels = tf.ones_like(logits) if real else tf.zeros_like(logits)
         losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
@@ -396,14 +396,14 @@ def adversary_loss(logits, real, background, train):
 # Detections (sections 4 and 8)
 
 class Detections(NamedTuple):
-    """The best segments of each video after NMS, scores falling, padded with score 0; and its class."""
+    """The best segments of each video after NMS, by falling score, padded with score 0; and its class."""
 
     scores: tf.Tensor               # [B, D] anchor scores
     segments: tf.Tensor             # [B, D, 2] seconds
-    classes: tf.Tensor              # [B, D] the most probable class at the anchor's position alone,
-    class_probabilities: tf.Tensor  # [B, D] and its probability
-    label: tf.Tensor                # [B] the video's class: the largest average probability
-    class_scores: tf.Tensor         # [B, K] average probabilities
+    classes: tf.Tensor              # [B, D] the most probable class at the position of the anchor
+    class_probabilities: tf.Tensor  # [B, D] its probability
+    label: tf.Tensor                # [B] class of the video: that of the largest average probability
+    class_scores: tf.Tensor         # [B, K] class probabilities, averaged over all positions
 
 
 def decode(offsets, durations, model):
@@ -443,7 +443,7 @@ def detect(prediction, durations, model, test):
 
 
 def _suppress(segments, scores, test):
-    """NMS a video: segments [B, n, 2] by falling scores [B, n] → indices [B, D], padded, and valid ones [B]."""
+    """NMS of each video: segments [B, n, 2] by falling scores [B, n] → padded indices [B, D], valid ones [B]."""
     # a segment is a box of height 1, so that the boxes' IoU is the tIoU
     start, end = tf.unstack(segments, axis=2)
     boxes = tf.stack([start, tf.zeros_like(start), end, tf.ones_like(end)], axis=2)

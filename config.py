@@ -474,7 +474,7 @@ def _defaults(setting):
 def to_markdown():
     """All settings as docs/settings.md shows them."""
     lines = ['# Settings', '', 'Made by `python3 config.py > docs/settings.md`.',
-             'A setting with a flag is given as `--name VALUE`, any other as `--set name=VALUE`.',
+             'A setting with a flag is given as `--NAME VALUE`, any other as `--set NAME=VALUE`.',
              'The letters in brackets are the dimensions of [method.md](method.md).']
     for title, part in GROUPS.items():
         lines += ['', '## ' + title[:1].upper() + title[1:], '', '| setting | flag | unit | default | what it is |',

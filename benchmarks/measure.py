@@ -35,6 +35,14 @@ def seconds_of(call, repeats=5, warm_up=1):
     return np.array(found)
 
 
+def timed(seconds, name, function, *arguments):
+    """The value of function(*arguments); the time that it takes becomes seconds[name]."""
+    start = time.perf_counter()
+    value = function(*arguments)
+    seconds[name] = time.perf_counter() - start
+    return value
+
+
 def copy_speed(megabytes=256):
     """Bytes a second of a copy in memory; a byte that is read and written counts once."""
     source = np.ones(megabytes << 18, np.float32)
@@ -44,53 +52,39 @@ def copy_speed(megabytes=256):
 
 def arithmetic_speeds(rows=8192, width=2048, taps=3):
     """{'convolution', 'product'}: GFLOP a second of TensorFlow, at the size of the network's largest layer."""
-    def random(*shape):
-        return tf.Variable(tf.random.normal(shape), use_resource=True).read_value()
-
     with tf.Graph().as_default():
-        x, kernel, matrix = random(rows // 512, 512, width), random(taps, width, width), random(rows, width)
+        x, kernel, matrix = [on_device(tf.random.normal(shape)) for shape in (
+            (rows // 512, 512, width), (taps, width, width), (rows, width))]
         calls = {'convolution': (tf.nn.conv1d(x, kernel, 1, 'SAME'), 2 * rows * taps * width ** 2),
                  'product': (tf.matmul(matrix, kernel[0]), 2 * rows * width ** 2)}
         with new_session() as session:
-            session.run(tf.global_variables_initializer())
+            initialize(session)
             return {name: flop / 1e9 / seconds_of(lambda: session.run(tensor.op), repeats=3).min()
                     for name, (tensor, flop) in calls.items()}
 
 
-def on_device(array):
-    """A tensor with the numbers of `array`, which are not copied when a step uses it, and the feed that sets it.
-
-    Run the initializers of the collection 'inputs' with the feed first.
-    """
-    fed = tf.placeholder(array.dtype, array.shape)
-    variable = tf.Variable(fed, trainable=False, use_resource=True, collections=['inputs'])
-    return variable.read_value(), {fed: array}
+def on_device(value):
+    """A tensor that has the value of the tensor `value` when `initialize` runs; it is not computed in each step."""
+    return tf.Variable(value, trainable=False, use_resource=True,
+                       collections=[tf.GraphKeys.LOCAL_VARIABLES]).read_value()
 
 
-def initialize(session, feeds):
-    """Initialize all variables, the inputs of on_device by their `feeds`."""
-    session.run([tf.global_variables_initializer(), tf.local_variables_initializer(),
-                 tf.variables_initializer(tf.get_collection('inputs'))], feeds)
+def initialize(session):
+    """Initialize all variables, and the tensors of on_device."""
+    session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
 
 
-def peak_memory_GB():
-    """The largest memory that this process has held so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 / 1024)
-
-
-def report(name, **figures):
-    """Print one JSON line: the benchmark, its figures rounded to four digits, and what it ran on."""
+def report(name, flags, figures):
+    """Print one JSON line: the benchmark, its flags, its figures rounded to four digits, and what it ran on."""
+    peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 / 1024)
     with open('/proc/cpuinfo') as lines:
         processor = next((line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')), '')
     print(json.dumps(dict(
-        {'benchmark': name}, **_rounded(figures), peak_memory_GB=_rounded(peak_memory_GB()),
+        {'benchmark': name}, **flags, **_rounded(figures), peak_memory_GB=_rounded(peak_memory),
         cores=len(os.sched_getaffinity(0)), tensorflow=tf.__version__, numpy=np.__version__,
         python=platform.python_version(), processor=processor)), flush=True)
 
 
 def _rounded(value):
-    if isinstance(value, dict):
-        return {key: _rounded(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_rounded(entry) for entry in value]
-    return float('%.4g' % value) if isinstance(value, (float, np.floating)) else value
+    text = json.dumps(value, default=lambda found: found.tolist())  # numpy's numbers and arrays
+    return json.loads(text, parse_float=lambda number: float('%.4g' % float(number)))

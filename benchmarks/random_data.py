@@ -7,10 +7,10 @@ import numpy as np
 from benchmarks import measure
 from data_loader import Batch, Foreground, Moments, Untrimmed
 from runtime.files import write_text
+from runtime.session import tf
 
 DISTINCT = 32  # feature files of a kind; the files of further videos are links to them
 SECONDS, FRAMES = 120.0, 3600  # of every video
-GROUND_TRUTH = dict(videos=6461, segments=9638, classes=600)  # as many as in the Kinetics-600 annotation
 
 
 # Data root
@@ -22,28 +22,22 @@ def write_data(config, videos, others=None):
     """
     data, model, others = config.data, config.model, others or videos
     random, clips = np.random.RandomState(0), FRAMES // data.clip_frames
-    for field, side, count, rows in (('source_clips', 'source', others, clips),
-                                     ('source_features', 'source', others, model.untrimmed_steps),
-                                     ('target_clips', 'target', videos, clips),
-                                     ('target_features', 'validation', others, model.untrimmed_steps)):
-        _write_features(data.path(field), _names(side, count), rows, model.feature_width, random)
+    source, target, validation = [['%s%d' % (kind, number) for number in range(count)] for kind, count in (
+        ('source', others), ('target', videos), ('validation', others))]
+    for field, names, rows in (('source_clips', source, clips), ('source_features', source, model.untrimmed_steps),
+                               ('target_clips', target, clips),
+                               ('target_features', validation, model.untrimmed_steps)):
+        _write_features(data.path(field), names, rows, model.feature_width, random)
     entry = {'duration_second': SECONDS, 'duration_frame': FRAMES, 'feature_frame': clips * data.clip_frames,
              'annotations': [{'segment': [10.0, 40.0]}, {'segment': [60.0, 100.0]}]}
-    training, validation = {'source': _names('source', others), 'target': _names('target', videos)}, {
-        'source': [], 'target': _names('validation', others)}
-    for side, classes in (('source', model.source_classes), ('target', model.target_classes)):
-        names = training[side] + validation[side]
-        rows = ['video,subset'] + ['%s,training' % name for name in training[side]]
-        rows += ['%s,validation' % name for name in validation[side]]
-        write_text(data.path(side + '_info'), '\n'.join(rows) + '\n')
+    for side, names, classes in (('source', source, model.source_classes),
+                                 ('target', target + validation, model.target_classes)):
+        rows = ['%s,%s' % (name, 'validation' if name.startswith('validation') else 'training') for name in names]
+        write_text(data.path(side + '_info'), '\n'.join(['video,subset', *rows]) + '\n')
         write_text(data.path(side + '_labels'),
                    ''.join('%s 0 %d\n' % (name, number % classes) for number, name in enumerate(names)))
         write_text(data.path(side + '_annotation'), json.dumps(dict.fromkeys(names, entry)))
     write_text(data.path('target_categories'), ''.join('class %d\n' % label for label in range(model.target_classes)))
-
-
-def _names(side, videos):
-    return ['%s%d' % (side, number) for number in range(videos)]
 
 
 def _write_features(folder, names, rows, width, random):
@@ -58,36 +52,29 @@ def _write_features(folder, names, rows, width, random):
 # Training batch
 
 def training_batch(config):
-    """A data_loader.Batch of tensors on the device, and the feeds that set them (measure.on_device)."""
-    model, data, size, random = config.model, config.data, config.train.batch_size, np.random.RandomState(0)
-    rows, feeds = model.untrimmed_steps, {}
-
-    def tensor(array):
-        value, feed = measure.on_device(array)
-        feeds.update(feed)
-        return value
+    """A data_loader.Batch of tensors on the device (measure.on_device)."""
+    model, data, size, rows = config.model, config.data, config.train.batch_size, config.model.untrimmed_steps
 
     def features(rows):
-        return tensor(np.abs(random.standard_normal((size, rows, model.feature_width))).astype(np.float32))
+        return measure.on_device(tf.abs(tf.random.normal((size, rows, model.feature_width))))
 
     def integers(low, high):
-        return tensor(random.randint(low, high, size).astype(np.int32))
+        return measure.on_device(tf.random.uniform([size], low, high, tf.int32))
 
     segments = -np.ones((size, data.max_segments, 2), np.float32)
     segments[:, 0], segments[:, 1] = (0.2 * rows, 0.43 * rows), (0.6 * rows, 0.67 * rows)
     return Batch(
-        Untrimmed(features(rows), tensor(segments), integers(0, model.source_classes)),
+        Untrimmed(features(rows), measure.on_device(segments), integers(0, model.source_classes)),
         Foreground(features(rows), integers(0, model.source_classes)),
         Moments(features(model.moment_steps), integers(0, model.target_classes),
                 integers(data.moment_ratios[0], data.moment_ratios[1] + 1),
-                integers(data.moment_positions[0], data.moment_positions[1] + 1))), feeds
+                integers(data.moment_positions[0], data.moment_positions[1] + 1)))
 
 
 # Results and ground truth
 
-def ground_truth(random):
-    """Ground-truth JSON with the counts of GROUND_TRUTH."""
-    videos, segments, classes = [GROUND_TRUTH[name] for name in ('videos', 'segments', 'classes')]
+def ground_truth(random, videos=6461, segments=9638, classes=600):
+    """Ground-truth JSON; by default with as many videos, segments and classes as the Kinetics-600 annotation."""
     owners = [*range(videos), *random.randint(0, videos, segments - videos)]
     labels = [*range(classes), *random.randint(0, classes, videos - classes)]
     database = {'video %d' % video: {'subset': 'validation', 'annotations': []} for video in range(videos)}

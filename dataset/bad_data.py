@@ -40,7 +40,11 @@ class BadData:
         self._bad = collections.defaultdict(set)   # stream → videos that could not be read
         self._reading = {}      # thread → (start in seconds, video, stream) of its present read
         self._reported = set()  # of these, the reads that slow_read_warning has reported
-        self._listed = {_key(*row) for row in _listed_rows(self._path)} if resumed else set()
+        self._listed = set()
+        if resumed:  # a damaged list is written again
+            with contextlib.suppress(OSError, ValueError, TypeError, csv.Error), \
+                    open(self._path, newline='', encoding='utf-8') as file:
+                self._listed = {_key(*row) for row in list(csv.reader(file))[1:]}
         if os.path.isfile(self._path) and not self._listed:
             os.remove(self._path)
 
@@ -114,12 +118,3 @@ class BadData:
 def _key(video, stream, reason):
     """What is listed once: a video of a stream; of a table, where `video` is '', each error."""
     return (video, stream) if video else (stream, reason)
-
-
-def _listed_rows(path):
-    """Rows of the list at `path`; none where there is no list, or it is damaged."""
-    with contextlib.suppress(OSError, ValueError, csv.Error), open(path, newline='', encoding='utf-8') as file:
-        _, *rows = csv.reader(file)
-        if all(len(row) == len(COLUMNS) for row in rows):
-            return rows
-    return []

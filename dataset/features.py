@@ -4,7 +4,6 @@ Dimension (docs/method.md, Legend): C feature width.
 """
 import contextlib
 import io
-import math
 import os
 import re
 import threading
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from dataset.tables import check_video_id
+from dataset.tables import check_video_id, located_errors
 from runtime.errors import InputError, one_line
 from runtime.files import file_size
 
@@ -24,15 +23,15 @@ PICKLES = ('.pkl', '.pickle', '.pt', '.pth', '.joblib')
 MAX_ROWS = 1 << 17      # of a video: a row per 8 frames for 9 hours
 MAX_HEADER = 10000      # bytes of an npy file's header, numpy's own limit
 MAX_LINE = 1 << 22      # bytes of a CSV's header row
-CSV_BLOCK = 1 << 20     # bytes of a CSV that are parsed at a time, so few that they stay in the processor's cache
-CSV_NUMBER = re.compile(r'[ \t\r]*("?)[ \t]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t]*\1[ \t\r]*$', re.ASCII)
+CSV_BLOCK = 1 << 17     # numbers of a CSV that are parsed at a time, so few that they stay in the processor's cache
+CSV_NUMBER = re.compile(r'("?)[ \t\r]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t]*\1[ \t\r]*$', re.ASCII)
 
 # HDF5 expands all of a stored chunk before it takes the numbers that belong there.
 MAX_CHUNK = 64 << 20    # bytes of a chunk that is larger than its dataset
 MAX_CHUNKS = 1 << 10    # of a dataset that has fewer rows: HDF5 keeps 4 kB for each chunk
-MAX_EXPANDED = 4 << 30  # bytes that a stored chunk may become
-EXPANSION = {h5py.h5z.FILTER_DEFLATE: 1032, h5py.h5z.FILTER_LZF: 88}  # filter → most bytes that a stored byte becomes
-FILTERS = {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}.union(EXPANSION)
+MAX_COMPRESSED = 4 << 20  # bytes of a stored chunk, which gzip can expand to 4 GiB, and lzf to less
+COMPRESSION = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
+FILTERS = COMPRESSION.union({h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32})
 
 
 # Interpolation
@@ -112,15 +111,11 @@ class FeatureStore:
 
     def missing(self, videos):
         """Those of `videos` that have no features here. The folder is listed once, however many videos there are."""
-        if not os.path.isdir(self.path):
-            file = self._open_hdf5()
-            try:
-                there = set(file)
-            except Exception as error:  # h5py raises several types for a damaged file
-                raise InputError('%s: cannot be read (%s)' % (self.path, one_line(error))) from None
-            return [video for video in videos if video not in there]
-        there = set(os.listdir(self.path))
-        return [video for video in videos if not any(video + form in there for form in self._forms)]
+        is_folder = os.path.isdir(self.path)
+        ends = self._forms if is_folder else ('',)
+        with _read_errors(self.path, 'cannot be read'):
+            there = set(os.listdir(self.path) if is_folder else self._open_hdf5())
+        return [video for video in videos if not any(video + end in there for end in ends)]
 
     def read(self, video, rows=None):
         """Features of `video`, float32 [n, width].
@@ -128,10 +123,8 @@ class FeatureStore:
         Raises InputError where there are no features, where they are not a table of that width, where they are not
         `rows` rows (None: any number), or where a number is not finite: it would spread to every weight.
         """
-        try:
+        with located_errors(self.path):
             check_video_id(video)
-        except InputError as error:
-            raise InputError('%s: %s' % (self.path, error)) from None
         source, values = self._from_folder(video, rows) if os.path.isdir(self.path) else self._hdf5(video, rows)
         with np.errstate(over='ignore'):  # a float64 beyond float32 becomes infinite
             values = np.asarray(values, np.float32)
@@ -154,29 +147,24 @@ class FeatureStore:
         if shape[1] != self.width:
             raise InputError('%s: found %d columns, expected %d (--feature_width)'
                              % (source, shape[1], self.width))
-        if shape[0] <= 0:
-            raise InputError('%s: found no rows; extract the features again' % source)
         if rows is not None and shape[0] != rows:
             raise InputError('%s: found %d rows, expected %d, a row per clip; in the annotation, '
                              'feature_frame must be the number of rows times the frames of a clip'
                              % (source, shape[0], rows))
-        if shape[0] > MAX_ROWS:
-            raise InputError('%s: found %d rows, expected at most %d; check that it is one video'
+        if not 0 < shape[0] <= MAX_ROWS:
+            raise InputError('%s: found %d rows, expected 1 to %d; check that it is one video'
                              % (source, shape[0], MAX_ROWS))
 
     def _open_hdf5(self):
-        with self._lock:
+        with self._lock, _read_errors(self.path, 'not an HDF5 file'):
             if self._file is None:
                 file_size(self.path)
-                try:
-                    self._file = h5py.File(self.path, 'r')
-                except OSError as error:
-                    raise InputError('%s: not an HDF5 file (%s)' % (self.path, one_line(error))) from None
+                self._file = h5py.File(self.path, 'r')
         return self._file
 
     def _hdf5(self, video, rows):
         source, file = '%s: dataset %s' % (self.path, video), self._open_hdf5()
-        try:
+        with _read_errors(source, 'cannot be read'):
             if isinstance(file.get(video, getlink=True), (h5py.SoftLink, h5py.ExternalLink)):
                 raise InputError('%s: found a link, which may lead to another file, expected a dataset; '
                                  'copy the dataset into this file (h5copy)' % source)
@@ -190,10 +178,6 @@ class FeatureStore:
             if dataset.chunks:
                 _check_chunks(dataset)
             return source, np.asarray(dataset[()])
-        except InputError:
-            raise
-        except Exception as error:  # h5py raises several types for a damaged file
-            raise InputError('%s: cannot be read (%s)' % (source, one_line(error))) from None
 
     def _from_folder(self, video, rows):
         for form in self._forms:
@@ -211,8 +195,7 @@ class FeatureStore:
         if not os.path.isdir(self.path):
             return InputError('%s: has no dataset %s' % (self.path, video))
         names = ', '.join(video + form for form in self._forms)
-        for end in PICKLES:
-            path = os.path.join(self.path, video + end)
+        for path in [os.path.join(self.path, video + end) for end in PICKLES]:
             if os.path.exists(path):
                 return InputError('%s: found a pickle, expected %s; a pickle is never loaded, because loading it can '
                                   'run any code. If you trust it, load it where that does no harm, and np.save() its '
@@ -232,16 +215,15 @@ def _check_chunks(dataset):
         raise ValueError('found %d chunks, expected at most one a row; write it again with larger chunks' % count)
     pipeline = dataset.id.get_create_plist()
     filters = [pipeline.get_filter(number)[0] for number in range(pipeline.get_nfilters())]
-    compression = [EXPANSION[found] for found in filters if found in EXPANSION]
+    compression = [found for found in filters if found in COMPRESSION]
     if not FILTERS.issuperset(filters) or len(compression) > 1:
         raise ValueError('found the filters %s, expected gzip or lzf; write it again with one of them' % filters)
-    if compression:
-        limit = max(MAX_EXPANDED // compression[0], int(size))  # numbers that do not compress take their own size
-        for slices in dataset.iter_chunks():
-            stored = dataset.id.get_chunk_info_by_coord(tuple(part.start for part in slices)).size
-            if stored > limit:
-                raise ValueError('found a compressed chunk of %d bytes, expected at most %d; write it again with '
-                                 'smaller chunks' % (stored, limit))
+    limit = max(MAX_COMPRESSED, size)  # numbers that do not compress take their own size
+    for slices in dataset.iter_chunks() if compression else ():
+        stored = dataset.id.get_chunk_info_by_coord(tuple(part.start for part in slices)).size
+        if stored > limit:
+            raise ValueError('found a compressed chunk of %d bytes, expected at most %d; write it again with smaller '
+                             'chunks' % (stored, limit))
 
 
 def _read_npy(path, check):
@@ -256,25 +238,18 @@ def _read_npz(path, check):
         if len(entries) != 1:
             raise InputError('%s: found %d arrays, expected one' % (path, len(entries)))
         if entries[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError('its compression is not one that numpy uses')
+            raise ValueError('its compression is not one that numpy uses')  # others expand without bound
         with arrays.open(entries[0]) as file:
             return _read_array(file, entries[0].file_size, check)
 
 
 def _read_csv(path, check):
-    blocks, first_row = [], 2
     with _read_errors(path, 'not a CSV file'), open(path, 'rb') as file:
         _check_csv_header(path, file.readline(MAX_LINE))
-        for lines in iter(lambda: file.readlines(CSV_BLOCK), []):
-            rows = [line for line in lines if not line.isspace()]
-            if rows:
-                width = blocks[0].shape[1] if blocks else 1 + rows[0].count(b',')
-                values = _parse_csv_rows(rows, width)
-                blocks.append(_parse_csv_cells(path, lines, first_row, width) if values is None else values)
-            first_row += len(lines)
-    if not blocks:
-        raise InputError('%s: found no row of numbers, expected a header row, then rows of numbers' % path)
-    values = np.concatenate(blocks)
+        lines = file.readlines()
+    values = _parse_csv(lines)
+    if values is None:
+        raise _csv_error(path, lines)
     check(values.shape, values.dtype)
     return values
 
@@ -289,27 +264,21 @@ def _read_errors(path, fault):
         yield
     except InputError:
         raise
-    except Exception as error:  # a damaged file raises those of zipfile, zlib, numpy and ast
+    except Exception as error:  # a damaged file raises those of zipfile, zlib, numpy, ast and h5py
         raise InputError('%s: %s (%s); extract the features again' % (path, fault, one_line(error))) from None
 
 
 def _read_array(file, size, check):
     """Array of an open npy file of `size` bytes; check(shape, dtype) is called before its numbers are read."""
     head = io.BytesIO(file.read(MAX_HEADER))
-    version = np.lib.format.read_magic(head)
-    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in headers:
-        raise ValueError('version %d.%d of the format' % version)
-    shape, is_fortran, kind = headers[version](head)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, is_fortran, kind = read_header[np.lib.format.read_magic(head)](head)
     check(shape, kind)
-    expected, found = shape[0] * shape[1] * kind.itemsize, size - head.tell()
-    if found != expected:
-        raise ValueError('found %d bytes of numbers, expected %d: cut short, or not one array' % (found, expected))
     file.seek(head.tell())
-    values = np.empty(shape[0] * shape[1], kind)
-    filled = file.readinto(values.view(np.uint8))
-    if filled != expected or file.read(1):  # the last read has a zip file check its sum
-        raise ValueError('found %d bytes of numbers, expected %d' % (filled, expected))
+    values, found = np.empty(shape[0] * shape[1], kind), size - head.tell()
+    if found != values.nbytes or file.readinto(values.view(np.uint8)) != found or file.read(1):
+        raise ValueError('found %d bytes of numbers, expected %d: cut short, or not one array'
+                         % (found, values.nbytes))  # the last read has a zip file check its sum
     return values.reshape(shape, order='F' if is_fortran else 'C')
 
 
@@ -328,36 +297,36 @@ def _check_csv_header(path, header):
                          'of column names above' % (path, cells[0].decode()))
 
 
-def _parse_csv_rows(rows, width):
-    """Rows of a CSV as float64 [n, width]; None where pandas does not read `width` finite numbers from each."""
-    text = b''.join(rows)
-    if b'\0' in text or any(row.count(b',') != width - 1 for row in rows):  # to pandas a number ends at NUL
+def _parse_csv(lines):
+    """Lines of a CSV, but blank ones, as float64 [n, columns]; None where they are not rows of as many numbers."""
+    rows = [line for line in lines if not line.isspace()]
+    text = b','.join(rows)
+    widths = {1 + np.count_nonzero(np.frombuffer(row, np.uint8) == ord(',')) for row in rows}
+    if len(widths) != 1 or b'\0' in text:  # to pandas a number ends at NUL
         return None
     with contextlib.suppress(ValueError):  # pandas' own errors are of this type
-        # One cell a line: pandas reads one long column faster than many short ones. Its parser 'legacy' is right to
-        # the last bit of a float32; the default one drops digits after the 17th, leading zeros included.
-        values = pd.read_csv(io.BytesIO(text.replace(b',', b'\n')), header=None, na_filter=False,
-                             skip_blank_lines=False, low_memory=False, float_precision='legacy').to_numpy()
-        if values.dtype.kind in 'fiu' and values.size == len(rows) * width and np.isfinite(values).all():
-            return values.astype(np.float64, copy=False).reshape(len(rows), width)
+        # One long column, whose lines end at commas: pandas reads it faster than many short ones. Its parser 'legacy'
+        # is right to the last bit of a float32; the default one drops digits after the 17th, leading zeros included.
+        blocks = pd.read_csv(io.BytesIO(text), header=None, sep=';', lineterminator=',', dtype=np.float64,
+                             na_filter=False, skip_blank_lines=False, low_memory=False, float_precision='legacy',
+                             chunksize=CSV_BLOCK)
+        values = np.concatenate([block.to_numpy() for block in blocks])
+        if values.size == len(rows) * max(widths):
+            return values.reshape(len(rows), -1)
     return None
 
 
-def _parse_csv_cells(path, lines, first_row, width):
-    """The same cell by cell, slowly; raises InputError with the row and column, from 1, of what is no number."""
-    values = []
-    for row, line in enumerate(lines, start=first_row):
+def _csv_error(path, lines):
+    """An InputError with the row and column, from 1, of the first cell that is no number."""
+    width = None
+    for row, line in enumerate(lines, start=2):
         cells = [] if line.isspace() else line.decode('utf-8', 'backslashreplace').rstrip('\r\n').split(',')
         for column, cell in enumerate(cells, start=1):
-            if not CSV_NUMBER.match(cell) or not math.isfinite(_cell_number(cell)):
-                raise InputError('%s: row %d, column %d: found %r; expected a header row, then rows of numbers: '
-                                 'extract the features again' % (path, row, column, cell[:99]))
+            if not CSV_NUMBER.match(cell) or np.isinf(float(cell.strip('" \t\r'))):
+                return InputError('%s: row %d, column %d: found %r; expected a header row, then rows of numbers: '
+                                  'extract the features again' % (path, row, column, cell[:99]))
+        width = width or len(cells)
         if cells and len(cells) != width:
-            raise InputError('%s: row %d: found %d cells, the rows above have %d; expected a header row, then rows '
-                             'of numbers: extract the features again' % (path, row, len(cells), width))
-        values.extend(map(_cell_number, cells))
-    return np.reshape(values, (-1, width))
-
-
-def _cell_number(cell):
-    return float(cell.strip('" \t\r\n'))
+            return InputError('%s: row %d: found %d cells, the rows above have %d; expected a header row, then rows '
+                              'of numbers: extract the features again' % (path, row, len(cells), width))
+    return InputError('%s: found no rows of numbers, expected a header row, then rows of numbers' % path)

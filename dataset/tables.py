@@ -4,6 +4,7 @@ docs/data.md describes the files. At a faulty row or entry a reader calls `on_er
 row; the default `on_error` raises the error. An error that makes a complete file unusable is always raised.
 """
 import collections
+import contextlib
 import csv
 import io
 import math
@@ -43,6 +44,15 @@ class Segment(NamedTuple):
 def raise_error(error):
     """The default `on_error` of the readers: raise the InputError of a faulty row."""
     raise error
+
+
+@contextlib.contextmanager
+def located_errors(place, on_error=raise_error):
+    """Give an InputError raised inside to `on_error`, with `place` (a file, and its row) before its message."""
+    try:
+        yield
+    except InputError as error:
+        on_error(InputError('%s: %s' % (place, error)))
 
 
 def check_video_id(video):
@@ -87,10 +97,8 @@ def read_annotation(path, classes, on_error=raise_error):
     """
     segments, lines = [], _read_lines(path)
     for number, line in enumerate(lines, start=1):
-        try:
+        with located_errors('%s, row %d' % (path, number), on_error):
             segments.append(_parse_row(line, classes))
-        except InputError as error:
-            on_error(InputError('%s, row %d: %s' % (path, number, error)))
     if not lines:
         raise InputError('%s: found no row, expected video, start, end and class index, tab-separated' % path)
     return segments
@@ -163,7 +171,7 @@ def read_info(path, subset, on_error=raise_error):
         for row in rows:
             if not any(row):
                 continue
-            try:
+            with located_errors('%s, row %d' % (path, rows.line_num), on_error):
                 if len(row) <= max(at_video, at_subset) or any(row[len(header):]):
                     raise InputError('found %d cells, expected the %d of the header row' % (len(row), len(header)))
                 video, found = row[at_video], row[at_subset]
@@ -172,8 +180,6 @@ def read_info(path, subset, on_error=raise_error):
                     faulty.add(video)
                     raise InputError('found video %s in subset %s, which an earlier row puts into %s; remove '
                                      'one of the rows' % (video, found, subset_of[video]))
-            except InputError as error:
-                on_error(InputError('%s, row %d: %s' % (path, rows.line_num, error)))
     except csv.Error as error:
         raise InputError('%s, row %d: not a CSV table (%s)' % (path, rows.line_num, error)) from None
     names = [video for video, found in subset_of.items() if found == subset and video not in faulty]
@@ -193,17 +199,15 @@ def read_labels(path, classes, on_error=raise_error):
         fields = line.split()
         if not fields:
             continue
-        try:
-            label = _whole_number(fields[2])
-        except (IndexError, ValueError):
-            on_error(InputError('%s, row %d: found %r, expected: video, a number, class index, separated by '
-                              'spaces' % (path, number, line.rstrip()[:99])))
-            continue
-        if not 0 <= label < classes:
-            on_error(InputError('%s, row %d: class %d of video %s is not in 0…%d'
-                              % (path, number, label, fields[0], classes - 1)))
-            continue
-        labels.setdefault(fields[0], label)
+        with located_errors('%s, row %d' % (path, number), on_error):
+            try:
+                label = _whole_number(fields[2])
+            except (IndexError, ValueError):
+                raise InputError('found %r, expected: video, a number, class index, separated by spaces'
+                                 % line.rstrip()[:99]) from None
+            if not 0 <= label < classes:
+                raise InputError('class %d of video %s is not in 0…%d' % (label, fields[0], classes - 1))
+            labels.setdefault(fields[0], label)
     return labels
 
 
@@ -228,12 +232,10 @@ def read_videos(names, annotation, labels, clip_frames, unusable, on_error=raise
     """
     entries, videos = read_entries(annotation), []
     for name in names:
-        try:
+        with located_errors(annotation, on_error):
             if name not in entries:
                 raise InputError('no entry for video %s, which is in the info table' % name)
             videos.append(_video(name, entries[name], labels.get(name, -1), clip_frames, unusable))
-        except InputError as error:
-            on_error(InputError('%s: %s' % (annotation, error)))
     return videos
 
 
@@ -267,14 +269,9 @@ def _video(name, entry, label, clip_frames, unusable):
 
 
 def _number(value):
-    try:
-        if isinstance(value, str):  # of a JSON file made from a table
-            return _real_number(value)
-        if type(value) in (int, float):  # isinstance would take a bool for an int
-            return float(value)
-    except ValueError:
-        pass
-    raise TypeError('found %s' % reprlib.repr(value))
+    if type(value) not in (int, float, str):  # isinstance would take a bool for an int
+        raise TypeError('found %s' % reprlib.repr(value))
+    return _real_number(value) if isinstance(value, str) else float(value)  # a text: of JSON made from a table
 
 
 def _edges(annotated):
@@ -291,10 +288,8 @@ def read_durations(path):
     """{video: (seconds, frames)} of an annotation JSON; entries without usable durations are ignored."""
     found = {}
     for video, entry in read_entries(path).items():
-        try:
+        with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
             seconds, frames = _number(entry['duration_second']), int(_number(entry['duration_frame']))
-        except (KeyError, TypeError, ValueError, OverflowError):
-            continue
-        if MIN_SECONDS <= seconds < MAX_SECONDS and 0 < frames < MAX_SECONDS:
-            found[video] = seconds, frames
+            if MIN_SECONDS <= seconds < MAX_SECONDS and 0 < frames < MAX_SECONDS:
+                found[video] = seconds, frames
     return found

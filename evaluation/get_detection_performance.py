@@ -20,6 +20,15 @@ from runtime.errors import InputError, exit_status
 BARS_A_COLUMN = 100       # of the figure
 MAX_BARS = 2000           # of the figure
 MAX_NAME_CHARACTERS = 60  # of a class name in the figure
+COUNTS = {                # of DetectionPerformance, as the table names them
+    'ground_truth': 'ground-truth segments', 'ground_truth_without_length': '  without length (never matched)',
+    'classes': 'classes', 'videos': 'videos with segments',
+    'videos_without_segments': 'videos without segments (skipped)',
+    'predictions_in_file': 'predictions in the file', 'predictions': 'predictions scored',
+    'predictions_of_unknown_videos': '  of unknown videos (false positives)',
+    'predictions_without_length': '  without length (false positives)',
+    'dropped_unknown_video': 'skipped: video outside the ground truth',
+    'dropped_unknown_label': 'skipped: label outside the ground truth'}
 
 
 class DetectionPerformance(NamedTuple):
@@ -148,19 +157,13 @@ def _ap_by_class(is_match, label, truth):
 
 def _detection_counts(truth, results, video, scored, skipped_video):
     """What was scored and what was skipped, by the names in the JSON file, where "dropped" is skipped."""
-    return {
-        'ground_truth': len(truth.segments),
-        'ground_truth_without_length': shared.without_length(truth.segments),
-        'classes': len(truth.classes),
-        'videos': len(truth.videos),
-        'videos_without_segments': truth.videos_without_segments,
-        'predictions_in_file': len(results.scores),
-        'predictions': int(scored.sum()),
-        'predictions_of_unknown_videos': int((scored & (video < 0)).sum()),
-        'predictions_without_length': shared.without_length(results.segments[scored]),
-        'dropped_unknown_video': int(skipped_video.sum()),
-        'dropped_unknown_label': int((~scored & ~skipped_video).sum()),
-    }
+    return dict(
+        ground_truth=len(truth.segments), ground_truth_without_length=shared.without_length(truth.segments),
+        classes=len(truth.classes), videos=len(truth.videos), videos_without_segments=truth.videos_without_segments,
+        predictions_in_file=len(results.scores), predictions=int(scored.sum()),
+        predictions_of_unknown_videos=int((scored & (video < 0)).sum()),
+        predictions_without_length=shared.without_length(results.segments[scored]),
+        dropped_unknown_video=int(skipped_video.sum()), dropped_unknown_label=int((~scored & ~skipped_video).sum()))
 
 
 # Command line
@@ -168,23 +171,9 @@ def _detection_counts(truth, results, video, scored, skipped_video):
 
 def format_table(performance):
     """Table for printing: the counts, then mAP in percent at each tIoU and the mean."""
-    counts = performance.counts
-    lines = [shared.format_counts([
-        ('ground-truth segments', counts['ground_truth']),
-        ('  without length (never matched)', counts['ground_truth_without_length']),
-        ('classes', counts['classes']),
-        ('videos with segments', counts['videos']),
-        ('videos without segments (skipped)', counts['videos_without_segments']),
-        ('predictions in the file', counts['predictions_in_file']),
-        ('predictions scored', counts['predictions']),
-        ('  of unknown videos (false positives)', counts['predictions_of_unknown_videos']),
-        ('  without length (false positives)', counts['predictions_without_length']),
-        ('skipped: video outside the ground truth', counts['dropped_unknown_video']),
-        ('skipped: label outside the ground truth', counts['dropped_unknown_label']),
-    ]), '', '     tIoU   mAP (%)']
-    lines += ['  %7s  %8.2f' % ('%.4g' % threshold, 100 * value)
-              for threshold, value in zip(performance.tiou_thresholds, performance.mAP)]
-    return '\n'.join(lines + ['  average  %8.2f' % (100 * performance.average_mAP)])
+    rows = [*zip(performance.tiou_thresholds, performance.mAP), ('average', performance.average_mAP)]
+    return '\n'.join(shared.format_counts(performance.counts, COUNTS) + ['', '     tIoU   mAP (%)'] + [
+        '  %7s  %8.2f' % (tiou if tiou == 'average' else '%.4g' % tiou, 100 * value) for tiou, value in rows])
 
 
 def to_json(performance):
@@ -220,10 +209,9 @@ def draw_ap(performance):
         axes.barh(places, 100 * performance.ap[shown, 0], height=0.8, color='#c6d9ec',
                   label='tIoU %.4g' % performance.tiou_thresholds[0])
         axes.barh(places, 100 * average[shown], height=0.45, color='#1f5a92', label='mean over tIoU')
-        axes.set_yticks(places)
+        # from the top down, and as high as the other columns
+        axes.set(yticks=places, xlim=(0, 100), ylim=(bars - 0.4, -0.6))
         axes.set_yticklabels([names[k] for k in shown], fontsize=7)
-        axes.set_xlim(0, 100)
-        axes.set_ylim(bars - 0.4, -0.6)  # from the top down, and as high as the other columns
         axes.set_xlabel('AP (%)', fontsize=8)
         axes.tick_params(axis='x', labelsize=7)
         axes.grid(axis='x', alpha=0.3)
@@ -238,20 +226,17 @@ def main(argv=None):
     parser = shared.build_parser(
         (__doc__ or '').split('\n')[0],  # python -OO removes docstrings
         'what happens with predictions of videos that the ground truth of the subset does not have. official: they '
-        'are false positives, as in ActivityNet\'s toolkit; choose it to compare with numbers of the toolkit. '
-        '(OpenTAD counts alike, but removes repeated annotations first.) authors: they are skipped, as in the '
-        'published AherNet numbers. Either skips predictions with a label that the ground truth does not have '
-        '(default: %(default)s)',
+        'are false positives, as in ActivityNet\'s toolkit. (OpenTAD counts alike, but removes repeated annotations '
+        'first.) authors: they are skipped, as in the published AherNet numbers. Either skips predictions with a '
+        'label that the ground truth does not have (default: %(default)s)',
         'the AP of each class as bars')
     args = parser.parse_args(argv)
     performance = evaluate_detections(args.ground_truth, args.results, args.subset, args.tiou_thresholds,
                                       args.policy)
     print('Detection on "%s", policy %s' % (args.subset, args.policy))
     print(format_table(performance))
-    if args.json:
-        shared.write_json(args.json, dict(to_json(performance), subset=args.subset, policy=args.policy))
-    if args.figure:
-        shared.write_figure(args.figure, draw_ap(performance))
+    shared.write_outputs(args, dict(to_json(performance), subset=args.subset, policy=args.policy),
+                         lambda: draw_ap(performance))
 
 
 if __name__ == '__main__':

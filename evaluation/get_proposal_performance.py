@@ -19,6 +19,13 @@ from runtime.errors import InputError, exit_status
 MAX_AVG_NR_PROPOSALS = 100.0  # the last AN
 CURVE_POINTS = 100            # values of AN on a curve, in equal steps up to the last, as in the toolkit
 TABLE_POINTS = (0, 4, 9, 49, 99)  # of these, what the table shows: 1, 5, 10, 50 and 100 % of the last AN
+COUNTS = {                    # of ProposalPerformance, as the table names them
+    'ground_truth': 'ground-truth segments', 'ground_truth_without_length': '  without length (never found)',
+    'videos': 'videos with segments', 'videos_without_proposals': '  without proposals',
+    'videos_without_segments': 'videos without segments (skipped)',
+    'proposals': 'proposals in the file', 'proposals_scored': 'proposals scored',
+    'proposals_of_unknown_videos': 'skipped: video outside the ground truth',
+    'over_limit': 'skipped: beyond the last AN'}
 
 
 class ProposalPerformance(NamedTuple):
@@ -125,18 +132,13 @@ def _auc_percent(recall, an):
 
 def _proposal_counts(truth, results, kept_of_video):
     """What was scored and what was skipped, by the names in the JSON file."""
-    known_videos = set(truth.videos)
-    is_unknown = np.array([video not in known_videos for video in results.videos], dtype=bool)
-    return {
-        'ground_truth': len(truth.segments),
-        'ground_truth_without_length': shared.without_length(truth.segments),
-        'videos': len(truth.videos),
-        'videos_without_segments': truth.videos_without_segments,
-        'videos_without_proposals': int(np.count_nonzero(kept_of_video == 0)),
-        'proposals': len(results.scores),
-        'proposals_scored': int(kept_of_video.sum()),
-        'proposals_of_unknown_videos': int(np.count_nonzero(is_unknown[results.video_index])),
-    }
+    is_known = shared.positions_in(results.videos, truth.videos) >= 0
+    return dict(
+        ground_truth=len(truth.segments), ground_truth_without_length=shared.without_length(truth.segments),
+        videos=len(truth.videos), videos_without_segments=truth.videos_without_segments,
+        videos_without_proposals=int(np.count_nonzero(kept_of_video == 0)),
+        proposals=len(results.scores), proposals_scored=int(kept_of_video.sum()),
+        proposals_of_unknown_videos=int(np.count_nonzero(~is_known[results.video_index])))
 
 
 # Command line
@@ -144,36 +146,22 @@ def _proposal_counts(truth, results, kept_of_video):
 
 def format_table(performance):
     """Table for printing: the counts, then recall in percent at some AN and the AUC, for each tIoU and the mean."""
-    counts = performance.counts
+    counts, an, points = performance.counts, performance.proposals_per_video, list(TABLE_POINTS)
     over_limit = counts['proposals'] - counts['proposals_scored'] - counts['proposals_of_unknown_videos']
-    lines = [shared.format_counts([
-        ('ground-truth segments', counts['ground_truth']),
-        ('  without length (never found)', counts['ground_truth_without_length']),
-        ('videos with segments', counts['videos']),
-        ('  without proposals', counts['videos_without_proposals']),
-        ('videos without segments (skipped)', counts['videos_without_segments']),
-        ('proposals in the file', counts['proposals']),
-        ('proposals scored', counts['proposals_scored']),
-        ('skipped: video outside the ground truth', counts['proposals_of_unknown_videos']),
-        ('skipped: beyond the last AN', over_limit),
-    ]), '', '     tIoU' + ''.join('%9s' % ('R@%.4g' % performance.proposals_per_video[point])
-                                 for point in TABLE_POINTS) + '  AUC (%)']
+    lines = shared.format_counts(dict(counts, over_limit=over_limit), COUNTS)
+    lines += ['', '     tIoU' + ''.join('%9s' % ('R@%.4g' % at) for at in an[points]) + '  AUC (%)']
     labels = ['%.4g' % threshold for threshold in performance.tiou_thresholds] + ['average']
-    curves = list(performance.recall) + [performance.average_recall]
-    lines += ['  %7s' % label + ''.join('%9.2f' % (100 * curve[point]) for point in TABLE_POINTS)
-              + '%9.2f' % _auc_percent(curve, performance.proposals_per_video)
-              for label, curve in zip(labels, curves)]
+    for label, curve in zip(labels, [*performance.recall, performance.average_recall]):
+        percents = [*100 * curve[points], _auc_percent(curve, an)]
+        lines.append('  %7s' % label + ''.join('%9.2f' % percent for percent in percents))
     return '\n'.join(lines + ['', '  AR@%.4g %.2f %%, AUC %.2f %%' % (
-        performance.proposals_per_video[-1], performance.average_recall_percent, performance.auc_percent)])
+        an[-1], performance.average_recall_percent, performance.auc_percent)])
 
 
 def to_json(performance):
     """The performance as a dict for a JSON file; recall is a list by tIoU of lists by AN."""
-    return dict(performance.counts, tiou_thresholds=performance.tiou_thresholds.tolist(),
-                recall=performance.recall.tolist(), average_recall=performance.average_recall.tolist(),
-                proposals_per_video=performance.proposals_per_video.tolist(),
-                auc_percent=performance.auc_percent,
-                average_recall_percent=performance.average_recall_percent)
+    fields = {name: np.asarray(value).tolist() for name, value in performance._asdict().items() if name != 'counts'}
+    return dict(performance.counts, **fields)
 
 
 def draw_curves(performance):
@@ -187,10 +175,8 @@ def draw_curves(performance):
                   label='tIoU %.4g: AUC %.2f %%' % (threshold, _auc_percent(curve, an)))
     axes.plot(an, 100 * performance.average_recall, color='black', linewidth=2.5,
               label='average: AUC %.2f %%' % performance.auc_percent)
-    axes.set_xlabel('average number of proposals per video (AN)')
-    axes.set_ylabel('recall (%)')
-    axes.set_xlim(0, an[-1])
-    axes.set_ylim(0, 100)
+    axes.set(xlabel='average number of proposals per video (AN)', ylabel='recall (%)', xlim=(0, an[-1]),
+             ylim=(0, 100))
     axes.grid(alpha=0.3)
     axes.legend(loc='center left', bbox_to_anchor=(1.01, 0.5), fontsize=8)
     axes.set_title('AR@%.4g %.2f %%' % (an[-1], performance.average_recall_percent), fontsize=10)
@@ -212,10 +198,7 @@ def main(argv=None):
                                      args.max_avg_nr_proposals)
     print('Proposals on "%s"' % args.subset)
     print(format_table(performance))
-    if args.json:
-        shared.write_json(args.json, dict(to_json(performance), subset=args.subset))
-    if args.figure:
-        shared.write_figure(args.figure, draw_curves(performance))
+    shared.write_outputs(args, dict(to_json(performance), subset=args.subset), lambda: draw_curves(performance))
 
 
 if __name__ == '__main__':

@@ -29,6 +29,8 @@ TIOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)  # ActivityNet's
 MAX_THRESHOLDS = 1000                         # of --tiou_thresholds
 POLICIES = ('authors', 'official')            # what happens with results of unknown videos
 PAIRS_AT_ONCE = 1 << 20                       # pairs whose tIoU is in memory at the same time
+EXPECTED = {'segment': 'two finite numbers, [start, end] in seconds', 'score': 'a finite number',
+            'label': 'a class name'}          # of an entry, for messages
 
 
 class GroundTruth(NamedTuple):
@@ -70,18 +72,17 @@ def read_ground_truth(source, subset='validation'):
         return source
     name, database = _load(source, 'ground truth', 'database')
     _check_videos(name, database)
-    in_subset = [video for video, entry in database.items() if entry['subset'] == subset]
-    annotations = [database[video].get('annotations') for video in in_subset]
-    video_of, segments, _, labels = _flatten(
-        '%s: database[%%s]["annotations"]' % name, in_subset, annotations, ('segment', 'label'))
+    in_subset = {video: entry.get('annotations') for video, entry in database.items() if entry['subset'] == subset}
+    video_of, segments, labels = _flatten(_annotations_of(name), in_subset, ('segment', 'label'))
     if not len(segments):
         found = sorted({entry['subset'] for entry in database.values()})
         raise InputError('%s: subset "%s" has no annotated segment; the file has the subsets %s: choose one '
                          'with --subset' % (name, subset, ', '.join(found) or '(none)'))
     videos, video_index = np.unique(video_of, return_inverse=True)  # only videos with a segment
     classes, class_index = _index_names(labels)
-    return GroundTruth([in_subset[video] for video in videos], classes,
-                       video_index, class_index, segments, len(in_subset) - len(videos))
+    names = list(in_subset)
+    return GroundTruth([names[video] for video in videos], classes, video_index, class_index, segments,
+                       len(names) - len(videos))
 
 
 def read_results(source, with_labels=True):
@@ -100,9 +101,8 @@ def read_results(source, with_labels=True):
         return source
     name, by_video = _load(source, 'results', 'results')
     fields = ('segment', 'score', 'label') if with_labels else ('segment', 'score')
-    video_index, segments, scores, labels = _flatten(
-        '%s: results[%%s]' % name, list(by_video), list(by_video.values()), fields)
-    labels, label_index = _index_names(labels) if with_labels else (None, None)
+    video_index, segments, scores, *labels = _flatten((name + ': results[', ']'), by_video, fields)
+    labels, label_index = _index_names(labels[0]) if with_labels else (None, None)
     return Results(name, list(by_video), video_index, scores, segments, labels, label_index)
 
 
@@ -134,8 +134,12 @@ def ground_truth_faults(path):
         except InputError as error:
             yield error
         else:
-            yield from _entry_errors('%s: database[%%s]["annotations"]' % name, [video], [entry.get('annotations')],
-                                     ('segment', 'label'))
+            yield from _faults(_annotations_of(name), {video: entry.get('annotations')}, ('segment', 'label'))
+
+
+def _annotations_of(name):
+    """What _flatten takes as `place` for the ground truth `name`."""
+    return name + ': database[', ']["annotations"]'
 
 
 def _check_videos(name, database):
@@ -146,45 +150,57 @@ def _check_videos(name, database):
                              '"annotations": [...]}; add it' % (name, _quoted(video)))
 
 
-def _flatten(place, videos, entry_lists, fields):
-    """The entries of all videos as arrays.
+def _flatten(place, by_video, fields):
+    """The entries of all videos: [[R] index of the video, and of each field what _column returns].
 
     Args:
-      place: name of an entry list in messages, with %s for the video.
-      entry_lists: for each video a list of objects with `fields`.
-    Returns:
-      [R] index of the video, [R, 2] segments, [R] scores or None, [R] labels (a list) or None.
+      place: what precedes and follows a video's name in messages.
+      by_video: {video: list of objects with `fields`}.
     Raises:
       InputError: names the first malformed entry.
     """
+    lists = by_video.values()
     try:
-        entries = list(chain.from_iterable(entry_lists))
-        segments = [entry['segment'] for entry in entries]
-        scores = [entry['score'] for entry in entries] if 'score' in fields else None
-        labels = [entry['label'] for entry in entries] if 'label' in fields else None
-        edges = list(chain.from_iterable(segments))
-        well_formed = (_types_are(entry_lists, _is_list) and set(map(len, segments)) <= {2}
-                       and _types_are(edges, _is_number) and _types_are(scores or (), _is_number)
-                       and _types_are(labels or (), _is_text))
-        segment_array = np.array(edges, dtype=np.float64).reshape(-1, 2)
-        score_array = None if scores is None else np.array(scores, dtype=np.float64)
-        well_formed &= bool(np.isfinite(segment_array).all())
-        well_formed &= scores is None or bool(np.isfinite(score_array).all())
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError):
-        well_formed = False
-    if not well_formed:
-        raise next(_entry_errors(place, videos, entry_lists, fields),
-                   InputError('%s: malformed entries' % (place % '*')))
-    entries_of = np.fromiter(map(len, entry_lists), dtype=np.int64, count=len(videos))
-    video_index = np.repeat(np.arange(len(videos)), entries_of)
-    return video_index, segment_array, score_array, labels
+        _check_types(lists, (list, tuple))
+        entries = list(chain.from_iterable(lists))
+        columns = [_column(field, [entry[field] for entry in entries]) for field in fields]
+    except (LookupError, TypeError, ValueError, OverflowError):
+        raise next(_faults(place, by_video, fields)) from None
+    lengths = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
+    return [np.repeat(np.arange(len(lists)), lengths)] + columns
 
 
-def _entry_errors(place, videos, entry_lists, fields):
-    """Yield an InputError for each malformed entry."""
-    for video, entries in zip(videos, entry_lists):
-        where = place % _quoted(video)
-        if not _is_list(type(entries)):
+def _column(field, values):
+    """One field of all entries: [R, 2] segments, [R] scores, or [R] labels (a list).
+
+    Raises TypeError, ValueError or OverflowError if any of them is malformed.
+    """
+    if field == 'label':
+        _check_types(values, str)
+        return values
+    if field == 'segment':
+        if not set(map(len, values)) <= {2}:
+            raise ValueError
+        values = list(chain.from_iterable(values))
+    _check_types(values, numbers.Real)
+    array = np.array(values, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError
+    return array.reshape(-1, 2) if field == 'segment' else array
+
+
+def _check_types(values, kind):
+    """Raise TypeError unless all values are of `kind` and none is a bool."""
+    for found in set(map(type, values)):  # a set, because millions of values have few types
+        if not issubclass(found, kind) or found is bool:
+            raise TypeError
+
+
+def _faults(place, by_video, fields):
+    """Yield an InputError for each malformed entry; arguments as of _flatten."""
+    for video, entries in by_video.items():
+        where = _quoted(video).join(place)
+        if not isinstance(entries, (list, tuple)):
             yield InputError('%s is %s; expected a list of objects with %s; correct the file' % (
                 where, _type_name(entries), ', '.join(fields)))
             continue
@@ -198,44 +214,16 @@ def _entry_fault(entry, fields):
     """What is wrong with one entry; '' if nothing is."""
     if not isinstance(entry, dict):
         return ' is %s; expected an object with %s; correct the file' % (_type_name(entry), ', '.join(fields))
-    expected = {'segment': (_is_segment, 'two finite numbers, [start, end] in seconds'),
-                'score': (_is_finite, 'a finite number'),
-                'label': (lambda value: _is_text(type(value)), 'a class name')}
     for field in fields:
-        is_right, wanted = expected[field]
         if field not in entry:
             return ' has no "%s" (its keys: %s); expected %s; add it' % (
-                field, ', '.join(map(str, entry)) or 'none', wanted)
-        if not is_right(entry[field]):
-            return '["%s"] is %s; expected %s; correct the file' % (field, reprlib.repr(entry[field]), wanted)
+                field, ', '.join(map(str, entry)) or 'none', EXPECTED[field])
+        try:
+            _column(field, [entry[field]])
+        except (TypeError, ValueError, OverflowError):
+            return '["%s"] is %s; expected %s; correct the file' % (
+                field, reprlib.repr(entry[field]), EXPECTED[field])
     return ''
-
-
-def _types_are(values, allowed):
-    return all(map(allowed, set(map(type, values))))  # a set, because millions of values have few types
-
-
-def _is_list(kind):
-    return issubclass(kind, (list, tuple))
-
-
-def _is_text(kind):
-    return issubclass(kind, str)
-
-
-def _is_number(kind):
-    return issubclass(kind, numbers.Real) and kind is not bool
-
-
-def _is_finite(value):
-    try:
-        return _is_number(type(value)) and bool(np.isfinite(float(value)))
-    except OverflowError:  # an integer that is too large for a float
-        return False
-
-
-def _is_segment(value):
-    return isinstance(value, (list, tuple, np.ndarray)) and len(value) == 2 and all(map(_is_finite, value))
 
 
 def _index_names(names):
@@ -357,9 +345,17 @@ def build_parser(description, policy_help, figure):
     return parser
 
 
-def format_counts(counts):
-    """An aligned line for each (text, number) of `counts`."""
-    return '\n'.join('  %-44s %9s' % (text, '{:,}'.format(number)) for text, number in counts)
+def format_counts(counts, texts):
+    """Aligned lines: for each of `texts`, {key of `counts`: text}, the text and the number."""
+    return ['  %-44s %9s' % (text, '{:,}'.format(counts[key])) for key, text in texts.items()]
+
+
+def write_outputs(args, content, draw):
+    """Write what --json and --figure of the parsed `args` name: `content`, and the figure that draw() returns."""
+    if args.json:
+        write_json(args.json, content)
+    if args.figure:
+        write_figure(args.figure, draw())
 
 
 def without_length(segments):

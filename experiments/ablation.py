@@ -28,7 +28,8 @@ if not __package__:  # run as a script, from any folder
 from aher_k600_test import RESULTS_NAME
 from config import PRESETS
 from evaluation.results import new_figure, write_figure
-from experiments.runs import CORES, MEASURES, ROOT, call, evaluate, markdown_table, read_rows, run_all, summarize
+from experiments import runs as shared
+from experiments.runs import MEASURES
 from preparation import demo, demo_world
 from runtime.errors import InputError, run_and_exit
 from runtime.files import file_lock, write_text
@@ -49,7 +50,7 @@ class Variant(NamedTuple):
 
 
 # The fully supervised bound trains on as many annotated videos of the target classes in place of the source's.
-SUPERVISED = demo.supervised(demo.Folder(PRESET.data, 'npy')).paths
+SUPERVISED = demo.supervised(PRESET.data)
 ANNOTATED = {field: getattr(SUPERVISED, field) for field in SUPERVISED._fields if field.startswith('source_')}
 UNIFORM = 'uniform windows, the label of full'
 FASTER = 'adversary at ten times the rate'
@@ -71,9 +72,7 @@ VARIANTS = (
     Variant(TRIED[0], {'learning_rate': PUBLISHED.train.learning_rate}),
     Variant(TRIED[1], {'moment_ratios': ','.join(map(str, PUBLISHED.data.moment_ratios))}),
     Variant('published faults F1, F2, F3', {'mode': 'authors'}),
-    Variant('fault F1 alone', {'mode': 'F1'}),
-    Variant('fault F2 alone', {'mode': 'F2'}),
-    Variant('fault F3 alone', {'mode': 'F3'}),
+    *[Variant('fault %s alone' % fault, {'mode': fault}) for fault in ('F1', 'F2', 'F3')],
     Variant('oracle', ANNOTATED),
     Variant('oracle, without updates 4 to 7', dict(ANNOTATED, context='unused')),
     Variant('untrained', {'max_steps': 0}))
@@ -158,14 +157,14 @@ class Runner:
         if run.world.knob == 'source_classes':
             train['source_classes'] = run.world.value
         train.update(run.variant.train)
-        call(log, 'aher_k600_train.py', **train)
+        shared.call(log, 'aher_k600_train.py', **train)
         if 'transfer' in train:
             flags['transfer'] = train['transfer']
         rows = []
         for row_title, test in [(title, {}), *run.variant.tests.items()]:
             results = os.path.join(model, 'results-%d' % len(rows))
-            call(log, 'aher_k600_test.py', results_dir=results, **flags, **test)
-            percents = evaluate(os.path.join(results, RESULTS_NAME % train['max_steps']),
+            shared.call(log, 'aher_k600_test.py', results_dir=results, **flags, **test)
+            percents = shared.evaluate(os.path.join(results, RESULTS_NAME % train['max_steps']),
                                 os.path.join(data, PRESET.data.ground_truth))
             rows.append((*run.world, row_title, *percents, '%.0f' % (time.time() - started)))
         shutil.rmtree(model)
@@ -184,54 +183,47 @@ class Runner:
         log, annotation = data + '.log', data + '.txt'
         knobs = {world.knob or 'supervised_videos': world.value or DEFAULTS.source_videos}
         with self._worlds[world]:
-            call(log, 'prepare_data.py', 'demo', seed=world.seed, validation_videos=VALIDATION_VIDEOS,
+            shared.call(log, 'prepare_data.py', 'demo', seed=world.seed, validation_videos=VALIDATION_VIDEOS,
                  write_annotation=annotation)
-            call(log, 'prepare_data.py', 'demo', seed=world.seed, out=data, annotation=annotation, **knobs)
-            call(log, 'prepare_data.py', 'annotation', data_root=data)
+            shared.call(log, 'prepare_data.py', 'demo', seed=world.seed, out=data, annotation=annotation, **knobs)
+            shared.call(log, 'prepare_data.py', 'annotation', data_root=data)
         return data
 
 
 # Showing
 
-def by_seed(rows, variant, measure, knob='', value=''):
-    """{seed: percent} of one variant in one kind of world."""
-    return {row['seed']: float(row[measure]) for row in rows
+def by_seed(rows, variant, knob='', value=''):
+    """{seed: row} of one variant in one kind of world."""
+    return {row['seed']: row for row in rows
             if (row['variant'], row['knob'], row['value']) == (variant, knob, value)}
 
 
-def values(*selection):
-    """[seeds] percents; arguments as by_seed."""
-    return list(by_seed(*selection).values())
+def values(*selection, measure=None):
+    """[seeds, MEASURES] percents, or [seeds] of one measure; other arguments as by_seed."""
+    percents = shared.percents_of(by_seed(*selection).values())
+    return percents[:, MEASURES.index(measure)] if measure else percents
 
 
-def differences(rows, variant, measure):
-    """Full minus `variant`, for the seeds that both have."""
-    full, other = by_seed(rows, 'full', measure), by_seed(rows, variant, measure)
-    return [full[seed] - other[seed] for seed in sorted(set(full) & set(other))]
+def differences(rows, variant):
+    """[seeds, MEASURES] percents: full minus `variant`, for the seeds that both have."""
+    full, other = by_seed(rows, 'full'), by_seed(rows, variant)
+    seeds = sorted(set(full) & set(other))
+    return shared.percents_of(full[seed] for seed in seeds) - shared.percents_of(other[seed] for seed in seeds)
 
 
 def table(rows):
     """The text of ablation.md."""
-    def part(caption, cell, lines):
-        """Lines of one table of `lines` (title, function from a measure to percents); none where there are none."""
-        cells = [[title, str(len(percents(SHOWN)))] + [cell % summarize(percents(measure))._asdict()
-                                                       for measure in MEASURES] for title, percents in lines]
-        return ['', caption, ''] + markdown_table(('variant', 'seeds') + MEASURES, cells) if cells else []
+    def part(caption, lines, **cell):
+        return ['', caption, ''] + shared.percents_table('variant', 'seeds', lines, **cell) if lines else []
 
-    def percents_of(*world_and_variant):
-        variant, *world = world_and_variant
-        return lambda measure: values(rows, variant, measure, *world)
-
-    spread = '%(mean).1f ± %(deviation).1f'
     here = sorted({row['variant'] for row in rows if not row['knob']}, key=ROW_TITLES.index)
     elsewhere = sorted({(row['knob'], row['value'], row['variant']) for row in rows if row['knob']},
                        key=lambda place: (place[0], float(place[1]), ROW_TITLES.index(place[2])))
-    lines = part('Percent, mean ± standard deviation.', spread, [(title, percents_of(title)) for title in here])
+    lines = part('Percent, mean ± standard deviation.', [(title, values(rows, title)) for title in here])
     lines += part('Full minus each, seed by seed: mean and 95 % confidence interval (Student\'s t).',
-                  '%(mean)+.1f ± %(margin).1f',
-                  [(title, lambda measure, title=title: differences(rows, title, measure)) for title in here[1:]])
-    lines += part('Other worlds, mean ± standard deviation.', spread,
-                  [('%s %s: %s' % (knob, value, title), percents_of(title, knob, value))
+                  [(title, differences(rows, title)) for title in here[1:]], cell='%(mean)+.1f ± %(margin).1f')
+    lines += part('Other worlds, mean ± standard deviation.',
+                  [('%s %s: %s' % (knob, value, title), values(rows, title, knob, value))
                    for knob, value, title in elsewhere])
     return '\n'.join(lines[1:]) + '\n'
 
@@ -240,19 +232,17 @@ def draw_table(rows):
     """Figure, a panel for each of three measures: all seeds of each variant, mean and confidence interval."""
     shown = ('accuracy', 'AR@100', SHOWN)
     first, *others, _ = EXPERIMENTS['table'].variants  # the last one is untrained
-    titles = [title for title in [first, UNIFORM] + others if by_seed(rows, title, SHOWN)]
+    titles = [title for title in [first, UNIFORM] + others if by_seed(rows, title)]
     figure = new_figure((14, 0.4 * len(titles) + 1.2))
     for place, measure in enumerate(shown, start=1):
         axes = figure.add_subplot(1, len(shown), place)
         for height, title in enumerate(reversed(titles)):
-            percents = values(rows, title, measure)
-            mean, _, margin = summarize(percents)
+            percents = values(rows, title, measure=measure)
+            mean, _, margin = shared.summarize(percents)
             axes.plot(percents, [height] * len(percents), '.', color='#9db8d2')
             axes.errorbar(mean, height, xerr=np.nan_to_num(margin), fmt='o', color='#1f5a92', capsize=3)
-        axes.set_yticks(range(len(titles)))
-        axes.set_yticklabels(titles[::-1] if place == 1 else [])
-        axes.axvline(summarize(values(rows, 'full', measure)).mean, color='grey', linewidth=0.5)
-        axes.set_title('%s, %%' % measure)
+        axes.set(title='%s, %%' % measure, yticks=range(len(titles)), yticklabels=titles[::-1] if place == 1 else [])
+        axes.axvline(shared.summarize(values(rows, 'full', measure=measure)).mean, color='grey', linewidth=0.5)
         axes.grid(axis='x', alpha=0.3)
     figure.subplots_adjust(left=0.2, right=0.98, wspace=0.06)
     return figure
@@ -272,14 +262,13 @@ def draw_sweep(rows, names, shown):
         seeds = {row['seed'] for row in rows if row['knob'] == knob}  # the table has more
         same = [row for row in rows if row['seed'] in seeds]
         for variant in variants:
-            cells = [values(same, variant, measure, *knob_and_value(knob, value)) for value in knob_values]
-            points = [(value, *summarize(cell)) for value, cell in zip(knob_values, cells) if cell]
+            cells = [values(same, variant, *knob_and_value(knob, value), measure=measure)
+                     for value in knob_values]
+            points = [(value, *shared.summarize(cell)) for value, cell in zip(knob_values, cells) if len(cell)]
             if points:
                 places, means, deviations, _ = zip(*points)
                 axes.errorbar(places, means, yerr=np.nan_to_num(deviations), fmt='o-', capsize=3, label=variant)
-        axes.set_xticks(knob_values)
-        axes.set_xlabel(knob)
-        axes.set_ylabel('%s, %%' % measure)
+        axes.set(xticks=knob_values, xlabel=knob, ylabel='%s, %%' % measure)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     figure.tight_layout()
@@ -288,7 +277,7 @@ def draw_sweep(rows, names, shown):
 
 def show(path):
     """Print the table of the CSV; write it and the figures beside the CSV, as far as it has their runs."""
-    rows, stem = read_rows(path, COLUMNS), os.path.splitext(path)[0]
+    rows, stem = shared.read_rows(path, COLUMNS), os.path.splitext(path)[0]
     text = table(rows)
     write_text(stem + '.md', text)
     print(text)
@@ -309,13 +298,11 @@ def build_parser():
                         help='instead of those of each experiment, the first of %s' % ','.join(map(str, SEEDS)))
     parser.add_argument('--variants', metavar='TITLE;TITLE;…', type=lambda text: text.split(';'), default=TITLES,
                         help='only these of: %s' % '; '.join(TITLES))
-    parser.add_argument('--max_steps', type=int, default=PRESET.train.max_steps,
-                        help='training steps (default %(default)s)')
-    parser.add_argument('--processes', type=int, default=CORES, help='runs at a time (default %(default)s)')
-    parser.add_argument('--csv', default=os.path.join(ROOT, 'experiments', 'ablation.csv'),
+    shared.add_flags(parser)
+    parser.add_argument('--csv', default=os.path.join(shared.ROOT, 'experiments', 'ablation.csv'),
                         help='file with the rows of every run (default %(default)s)')
-    parser.add_argument('--work', default=os.path.join(ROOT, 'data', 'ablation'), help='folder of the logs, and of '
-                        'worlds and networks as long as they are needed (default %(default)s)')
+    parser.add_argument('--work', default=os.path.join(shared.ROOT, 'data', 'ablation'), help='folder of the logs, '
+                        'and of worlds and networks as long as they are needed (default %(default)s)')
     return parser
 
 
@@ -333,10 +320,10 @@ def main(argv=None):
             runs.update((run.world + (run.variant.title,), run) for run in runs_of(experiment)
                         if run.variant.title in arguments.variants)
     with file_lock(os.path.join(arguments.work, '.lock')):
-        left = missing(runs.values(), read_rows(arguments.csv, COLUMNS))
+        left = missing(runs.values(), shared.read_rows(arguments.csv, COLUMNS))
         if left:
             runner = Runner(arguments.work, arguments.max_steps, left)
-            run_all(left, runner.run, arguments.csv, arguments.processes)
+            shared.run_all(left, runner.run, arguments.csv, arguments.processes)
         show(arguments.csv)
 
 

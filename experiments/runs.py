@@ -11,13 +11,13 @@ import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
+from config import PRESETS
 from evaluation.get_detection_performance import evaluate_detections
 from evaluation.get_proposal_performance import evaluate_proposals
 from runtime.errors import InputError
 from runtime.files import append_text, read_json
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-CORES = len(os.sched_getaffinity(0))
 MEASURES = ('accuracy', 'AR@1', 'AR@10', 'AR@100', 'AUC', 'mAP@0.5', 'mAP@0.75', 'mAP@0.95', 'average mAP')
 
 
@@ -29,8 +29,7 @@ def call(log, script, *subcommand, **flags):
     Raises InputError, with the last line of the output, if the script fails.
     """
     command = [sys.executable, os.path.join(ROOT, script), *subcommand]
-    for name, value in flags.items():
-        command += ['--' + name, str(value)]
+    command += [part for name, value in flags.items() for part in ('--' + name, str(value))]
     os.makedirs(os.path.dirname(log), exist_ok=True)
     with open(log, 'a') as output:
         status = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
@@ -66,6 +65,14 @@ def read_rows(path, columns):
         return list(csv.DictReader(text))
 
 
+def add_flags(parser):
+    """Add the flags of both scripts."""
+    parser.add_argument('--max_steps', type=int, default=PRESETS['demo'].train.max_steps,
+                        help='training steps (default %(default)s)')
+    parser.add_argument('--processes', type=int, default=len(os.sched_getaffinity(0)),
+                        help='runs at a time (default: one for each core, %(default)s)')
+
+
 # Results
 
 def evaluate(results, ground_truth):
@@ -82,21 +89,34 @@ def evaluate(results, ground_truth):
     return tuple('%.3f' % percents[name] for name in MEASURES)
 
 
+def percents_of(rows):
+    """[rows, MEASURES] percents of rows of a CSV."""
+    return np.array([[float(row[name]) for name in MEASURES] for row in rows]).reshape(-1, len(MEASURES))
+
+
 class Summary(NamedTuple):
     """Mean of some percents, such as those of the seeds, and its uncertainty; nan where there is only one."""
 
-    mean: float
-    deviation: float  # standard deviation, of a sample
-    margin: float     # half of the 95 % confidence interval of the mean, by Student's t
+    mean: np.ndarray
+    deviation: np.ndarray  # standard deviation, of a sample
+    margin: np.ndarray     # half of the 95 % confidence interval of the mean, by Student's t
 
 
 def summarize(percents):
-    """[n] percents → Summary."""
-    count = len(percents)
-    if count < 2:
-        return Summary(np.mean(percents), np.nan, np.nan)
-    deviation = np.std(percents, ddof=1)
-    return Summary(np.mean(percents), deviation, stats.t.ppf(0.975, count - 1) * deviation / np.sqrt(count))
+    """Summary over the first axis of `percents`."""
+    count, mean = len(percents), np.mean(percents, axis=0)
+    deviation = np.std(percents, axis=0, ddof=1) if count > 1 else np.full_like(mean, np.nan)
+    return Summary(mean, deviation, stats.t.ppf(0.975, count - 1) * deviation / np.sqrt(count))
+
+
+def percents_table(title, counted, lines, cell='%(mean).1f ± %(deviation).1f'):
+    """Lines of a Markdown table with a line for each of `lines`: (title, [n, MEASURES] percents).
+
+    `title` and `counted` head the columns of the titles and of n; `cell` formats the fields of a Summary.
+    """
+    rows = [[name, str(len(percents))] + [cell % Summary(*values)._asdict() for values in zip(*summarize(percents))]
+            for name, percents in lines]
+    return markdown_table((title, counted) + MEASURES, rows)
 
 
 def markdown_table(header, rows):

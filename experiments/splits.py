@@ -16,7 +16,7 @@ if not __package__:  # run as a script, from any folder
 
 from aher_k600_test import RESULTS_NAME
 from config import PRESETS
-from experiments.runs import CORES, MEASURES, call, evaluate, markdown_table, read_rows, run_all, summarize
+from experiments.runs import MEASURES, add_flags, call, evaluate, percents_of, percents_table, read_rows, run_all
 from runtime.errors import run_and_exit
 from runtime.files import file_lock, write_text
 
@@ -57,32 +57,22 @@ def key_of(row):
 
 def format_table(rows):
     """Rows of splits.csv → Markdown: mean ± standard deviation over the seeds, one line for each share."""
-    lines = []
-    for share in sorted({key_of(row).share for row in rows}, reverse=True):
-        same = [row for row in rows if key_of(row).share == share]
-        found = [summarize([float(row[name]) for row in same]) for name in MEASURES]
-        lines.append(['%g' % share, str(len(same))] + ['%.1f ± %.1f' % (cell.mean, cell.deviation) for cell in found])
-    return '\n'.join(markdown_table(('source share', 'splits') + MEASURES, lines)) + '\n'
+    shares = sorted({key_of(row).share for row in rows}, reverse=True)
+    lines = [('%g' % share, percents_of([row for row in rows if key_of(row).share == share])) for share in shares]
+    return '\n'.join(percents_table('source share', 'splits', lines)) + '\n'
 
 
-def build_parser():
-    """The parser of this script."""
+def main(argv=None):
+    """Make the runs that are missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', default='data/splits', help='folder of the world and the runs (default %(default)s)')
     parser.add_argument('--shares', default='0.75,0.5', help='shares of source classes (default %(default)s)')
     parser.add_argument('--splits', type=int, default=10,
                         help='splits for each share; their seeds count from 0 (default %(default)s)')
-    parser.add_argument('--max_steps', type=int, default=PRESETS['demo'].train.max_steps,
-                        help='training steps (default %(default)s)')
+    add_flags(parser)
     parser.add_argument('--source_videos', type=int, default=2000,
                         help='videos of the world, a tenth of them for validation (default %(default)s)')
-    parser.add_argument('--processes', type=int, default=CORES, help='runs at a time (default %(default)s)')
-    return parser
-
-
-def main(argv=None):
-    """Make the runs that are missing, and print the table."""
-    arguments = build_parser().parse_args(argv)
+    arguments = parser.parse_args(argv)
     out, videos = arguments.out, arguments.source_videos
     path, columns = os.path.join(out, 'splits.csv'), Key._fields + MEASURES
     with file_lock(os.path.join(out, '.lock')):

@@ -65,10 +65,9 @@ def _input_path(args, flag, default):
     given = getattr(args, flag)
     path = given or os.path.join(args.data_root, default)
     if not os.path.isfile(path):
-        remedy = ('correct --%s' % flag if given else
-                  'python3 prepare_data.py fetch --data_root %s downloads it, --%s names another file'
-                  % (args.data_root, flag))
-        raise InputError('%s: found no such file; %s' % (path, remedy))
+        raise InputError('%s: found no such file; %s' % (path, 'correct --' + flag if given else (
+            'python3 prepare_data.py fetch --data_root %s downloads it, --%s names another file'
+            % (args.data_root, flag))))
     return path
 
 
@@ -77,8 +76,7 @@ def ground_truth(segments, class_names):
     database = {}
     for segment in segments:
         entry = database.setdefault(segment.video, {'subset': 'validation', 'annotations': []})
-        entry['annotations'].append(
-            {'segment': [segment.start, segment.end], 'label': class_names[segment.label]})
+        entry['annotations'].append({'segment': [segment.start, segment.end], 'label': class_names[segment.label]})
     return {'version': 'VERSION 1.3', 'taxonomy': [], 'database': database}
 
 
@@ -95,19 +93,15 @@ def summarize(segments):
       segments that only touch do not overlap.
     - A mixed video has segments of at least two classes.
     """
-    by_video = collections.OrderedDict()
+    by_video = collections.defaultdict(list)
     for segment in segments:
-        by_video.setdefault(segment.video, []).append(segment)
+        by_video[segment.video].append(segment)
     labels = {video: sorted({segment.label for segment in rows}) for video, rows in by_video.items()}
-    lengths = [segment.end - segment.start for segment in segments]
     return Summary(
-        segments=len(segments),
-        videos=len(by_video),
-        classes=len({segment.label for segment in segments}),
-        duplicate_rows=len(segments) - len(set(segments)),
-        overlapping_videos=sum(map(_overlap, by_video.values())),
-        mixed_videos=[(video, labels[video]) for video in by_video if len(labels[video]) > 1],
-        lengths=np.percentile(lengths, PERCENTILES))
+        segments=len(segments), videos=len(by_video), classes=len({segment.label for segment in segments}),
+        duplicate_rows=len(segments) - len(set(segments)), overlapping_videos=sum(map(_overlap, by_video.values())),
+        mixed_videos=[(video, found) for video, found in labels.items() if len(found) > 1],
+        lengths=np.percentile([segment.end - segment.start for segment in segments], PERCENTILES))
 
 
 def _overlap(segments):
@@ -125,9 +119,9 @@ def format_summary(summary, class_names):
         ('exact duplicate rows', summary.duplicate_rows),
         ('videos with overlapping segments', summary.overlapping_videos),
         ('videos of several classes', len(summary.mixed_videos)))
-    lines = ['  %-34s %s' % count for count in counts]
-    for video, labels in summary.mixed_videos:
-        lines.append('    %s: %s' % (video, ', '.join(class_names[label] for label in labels)))
-    lengths = ('%d%%: %.2f' % pair for pair in zip(PERCENTILES, summary.lengths))
-    lines.append('  %-34s %s' % ('segment length, percentiles in s', '  '.join(lengths)))
-    return '\n'.join(lines)
+    lengths = '  '.join('%d%%: %.2f' % pair for pair in zip(PERCENTILES, summary.lengths))
+    return '\n'.join(
+        ['  %-34s %s' % count for count in counts]
+        + ['    %s: %s' % (video, ', '.join(class_names[label] for label in labels))
+           for video, labels in summary.mixed_videos]
+        + ['  %-34s %s' % ('segment length, percentiles in s', lengths)])

@@ -38,44 +38,42 @@ def run(args):
     config = settings.from_arguments(args, settings.CHECK)
     defects, summary = check(config, None if args.full else args.sample or SAMPLE)
     print('\n'.join(summary))
-    if defects.counts:
+    counts = defects.counts
+    if counts:
         print(defects)
         raise InputError('%s: found %d defects of %d kinds, listed above; correct them, or skip such data with '
-                         '--bad_data skip'
-                         % (config.data.data_root, sum(defects.counts.values()), len(defects.counts)))
+                         '--bad_data skip' % (config.data.data_root, sum(counts.values()), len(counts)))
     print('no defects found')
 
 
 class Defects:
-    """Defects by kind: how many there are, and the messages of the first MAX_SHOWN."""
+    """Messages about defects by kind, each message once: a table that two subsets share is read twice."""
 
     def __init__(self):
-        self.counts, self._shown = collections.OrderedDict(), {}
+        self._messages = collections.defaultdict(collections.OrderedDict)  # kind → {message: None}
+
+    @property
+    def counts(self):
+        """{kind: number of defects}."""
+        return {kind: len(messages) for kind, messages in self._messages.items()}
 
     def add(self, kind, message):
-        """Count a defect of `kind`; `message` is an InputError or a text."""
-        self.counts[kind] = self.counts.get(kind, 0) + 1
-        if self.counts[kind] <= MAX_SHOWN:
-            self._shown.setdefault(kind, []).append(str(InputError('%s' % message)))  # makes it one printable line
-
-    def error_handler(self, kind):
-        """The `on_error` that the readers of tables.py take; it adds to `kind`."""
-        return lambda error: self.add(kind, error)
+        """Add a defect of `kind`; `message` is an InputError or a text."""
+        self._messages[kind][str(InputError('%s' % message))] = None  # InputError makes it one printable line
 
     @contextlib.contextmanager
     def of(self, kind):
-        """An InputError raised inside is added to `kind`: a file that cannot be used at all."""
+        """A context that gives the `on_error` of readers: it adds to `kind`, as an InputError raised inside does."""
         try:
-            yield
+            yield lambda error: self.add(kind, error)
         except InputError as error:
             self.add(kind, error)
 
     def __str__(self):
         lines = []
-        for kind, count in self.counts.items():
-            shown = self._shown[kind]
-            lines += ['%s: %d' % (kind, count)] + ['  ' + message for message in shown]
-            lines += ['  … and %d more' % (count - len(shown))] if count > len(shown) else []
+        for kind, messages in self._messages.items():
+            lines += ['%s: %d' % (kind, len(messages))] + ['  ' + message for message in list(messages)[:MAX_SHOWN]]
+            lines += ['  … and %d more' % (len(messages) - MAX_SHOWN)] if len(messages) > MAX_SHOWN else []
         return '\n'.join(lines)
 
 
@@ -105,8 +103,8 @@ def _check_class_names(side, config, defects):
     expected = getattr(config.model, setting)
     if side == 'source' and expected and not os.path.exists(path):
         return names
-    with defects.of('class names'):
-        names = read_class_names(path, defects.error_handler('class names'))
+    with defects.of('class names') as on_error:
+        names = read_class_names(path, on_error)
         if expected and expected != len(names):
             defects.add('class names', '%s: found %d class names, expected %d (--%s)' % (
                 path, len(names), expected, setting))
@@ -117,27 +115,16 @@ def _check_tables(side, subset, classes, data, defects, summary):
     """Usable videos of one side and subset."""
     info, labels, annotation = [data.path(side + end) for end in ('_info', '_labels', '_annotation')]
     names, label_of, videos, unusable = [], {}, [], collections.Counter()
-    once = subset == 'training'  # both subsets have the same tables; a defect is counted once
-
-    def error_handler(kind):
-        return defects.error_handler(kind) if once else lambda error: None
-
-    with defects.of('info table'):
-        names = read_info(info, subset, error_handler('info table'))
-    if once or os.path.exists(labels):
-        with defects.of('label table') if once else contextlib.suppress(InputError):
-            label_of = read_labels(labels, classes, error_handler('label table'))
-            if once:
-                for name in names:
-                    if name not in label_of:
-                        defects.add('videos without a label', '%s: no row of video %s, which is in %s' % (
-                            labels, name, info))
-    if once:
-        with defects.of('annotation'):
-            _check_duplicates(annotation, defects)
-    with defects.of('annotation') if once else contextlib.suppress(InputError):
-        videos = read_videos(names, annotation, label_of, data.clip_frames, unusable,
-                             defects.error_handler('annotation'))
+    with defects.of('info table') as on_error:
+        names = read_info(info, subset, on_error)
+    with defects.of('label table') as on_error:
+        label_of = read_labels(labels, classes, on_error)
+        for name in names:
+            if name not in label_of and subset == 'training':
+                defects.add('videos without a label', '%s: no row of video %s, which is in %s' % (labels, name, info))
+    with defects.of('annotation') as on_error:
+        _check_duplicates(annotation, defects)
+        videos = read_videos(names, annotation, label_of, data.clip_frames, unusable, on_error)
     reasons = ', '.join('%d %s' % (count, why) for why, count in sorted(unusable.items()) if count)
     summary.append('%s %s: %d videos, %d segments; unusable segments: %s' % (
         side, subset, len(videos), sum(len(video.segments) for video in videos), reasons or 'none'))
@@ -163,13 +150,9 @@ def _check_ground_truth(data, validation, class_names, defects, summary):
     if not os.path.exists(path):
         summary.append('ground truth: not found at %s; results cannot be evaluated' % path)
         return
-    faults = 0
-    with defects.of('ground truth'):
+    with defects.of('ground truth') as on_error:
         _check_duplicates(path, defects)
-        for error in ground_truth_faults(path):
-            defects.add('ground truth', error)
-            faults += 1
-        if faults:
+        if [on_error(error) for error in ground_truth_faults(path)]:
             return
         database = read_json(path)['database']
         annotated = {video: entry for video, entry in database.items() if entry['subset'] == 'validation'}

@@ -18,8 +18,6 @@ The same flags make the same data. A validation video depends only on its name, 
 seed and the world's settings: with another annotation, videos that are in both stay the same.
 """
 import collections
-import csv
-import io
 import json
 import os
 import shutil
@@ -27,6 +25,7 @@ import time
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from config import PRESETS, DataConfig
@@ -41,7 +40,8 @@ NAME = 'demo'
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ANNOTATION = os.path.join(os.path.dirname(HERE), 'k600_val_annotation.txt')
-CODE = [os.path.join(HERE, name) for name in ('demo.py', 'demo_world.py')]  # what the data are computed by
+COPY = os.path.basename(ANNOTATION)  # of the annotation, below --out
+CODE = [os.path.join(HERE, name) for name in ('demo.py', 'demo_world.py')]  # which computes the data
 DATA = PRESETS['demo'].data
 UNTRIMMED_STEPS = PRESETS['demo'].model.untrimmed_steps  # T
 MANIFEST = 'demo_manifest.json'
@@ -79,101 +79,78 @@ def rows_by_video(annotation):
 
 
 def statistics(annotations):
-    """Table of annotation files, a line each: number of segments, videos and classes; lengths of segments."""
-    lines = ['%9s %7s %7s %9s   length in seconds, percentile %s  file' % (
-        'segments', 'videos', 'classes', 'a video', ' '.join('%6d' % level for level in PERCENTILES))]
+    """Table of annotation files, a line each: numbers of segments, videos and classes; lengths of segments."""
+    lines = []
     for path in annotations:
-        rows = read_annotation(path, MAX_CLASSES)
-        videos, classes = [len({row[column] for row in rows}) for column in (0, 3)]
-        lengths = np.percentile([row.end - row.start for row in rows], PERCENTILES)
-        lines.append('%9d %7d %7d %9.2f   %29s %s  %s' % (len(rows), videos, classes, len(rows) / videos, '',
-                                                          ' '.join('%6.1f' % length for length in lengths), path))
-    return '\n'.join(lines)
-
-
-def class_count(rows):
-    """Number of target classes of {video: rows}: the highest class index, plus 1."""
-    return 1 + max(label for video in rows.values() for _, _, label in video)
+        rows = pd.DataFrame(read_annotation(path, MAX_CLASSES))
+        videos, lengths = rows.video.nunique(), np.percentile(rows.end - rows.start, PERCENTILES)
+        lines.append([len(rows), videos, rows.label.nunique(), '%.2f' % (len(rows) / videos),
+                      *['%.1f' % length for length in lengths], path])
+    return pd.DataFrame(lines, columns=['segments', 'videos', 'classes', 'segments a video', *[
+        'seconds, %d %%' % level for level in PERCENTILES], 'file']).to_string(index=False)
 
 
 def target_names(annotation, classes):
     """Target class names: from a class list beside `annotation` if that is long enough, else invented names."""
     beside = os.path.join(os.path.dirname(annotation), DATA.target_categories)
-    if os.path.isfile(beside):
-        names = read_class_names(beside)
-        if len(names) >= classes:
-            return names[:classes]
-    return [TARGET_NAMES[index] if index < len(TARGET_NAMES) else 'demo_action_%03d' % (index + 1)
-            for index in range(classes)]
+    names = read_class_names(beside) if os.path.isfile(beside) else []
+    if len(names) < classes:
+        names = list(TARGET_NAMES) + ['demo_action_%03d' % (index + 1) for index in range(len(TARGET_NAMES), classes)]
+    return names[:classes]
 
 
 # The data set
 
-class DataSet(NamedTuple):
-    """All videos to be made, and the names of the classes."""
-
-    source: list        # of DemoVideo, untrimmed
-    moments: list       # of DemoVideo
-    validation: list    # of DemoVideo, untrimmed
-    supervised: list    # of DemoVideo, untrimmed; full supervision trains on these instead of the source
-    source_names: list  # class names by index
-    target_names: list
-
-
-def plan(settings, annotation, seed):
-    """The DataSet of these settings, without features."""
-    rows = rows_by_video(annotation)
-    classes = class_count(rows)
-    return DataSet(
-        source=demo_world.source_videos(settings, seed),
-        moments=demo_world.moment_videos(settings, classes, seed),
-        validation=demo_world.validation_videos(rows, seed),
-        supervised=demo_world.supervised_videos(settings, classes, seed),
-        source_names=['demo_source_action_%03d' % (index + 1) for index in range(settings.source_classes)],
-        target_names=target_names(annotation, classes))
-
-
-class Folder(NamedTuple):
-    """Where files are written, and in which form."""
+class Part(NamedTuple):
+    """Videos that have their tables in common, and where tables and features are written."""
 
     paths: DataConfig  # its data_root is --out
-    form: str          # of feature files: npy or csv
+    side: str          # source or target: the files of `paths` to write
+    classes: str       # source or target: the classes that the videos show
+    videos: list       # of DemoVideo
+    names: list        # class names by index
 
-    def feature_file(self, field, video):
-        """Path of a video's features in the folder that `field` of DataConfig names."""
-        return os.path.join(self.paths.path(field), '%s.%s' % (video, self.form))
+    def table(self, name):
+        """Path of the table `name`: info, labels or annotation."""
+        return self.paths.path('%s_%s' % (self.side, name))
 
-
-def supervised(folder):
-    """The Folder whose source fields name the annotated target videos, below supervised/."""
-    paths = folder.paths
-    return folder._replace(paths=paths._replace(**{
-        field: os.path.join('supervised', getattr(paths, field)) for field in paths._fields
-        if field.startswith('source_')}))
-
-
-def feature_jobs(data_set, folder):
-    """(video, side of its classes, Folder, fields of DataConfig that get its features) of every video."""
-    for videos, side, fields in ((data_set.source, 'source', ('source_clips', 'source_features')),
-                                 (data_set.moments, 'target', ('target_clips',)),
-                                 (data_set.validation, 'target', ('target_features',))):
-        for video in videos:
-            yield video, side, folder, fields
-    for video in data_set.supervised:
-        yield video, 'target', supervised(folder), ('source_clips', 'source_features')
+    def feature_files(self, video, form):
+        """{field of DataConfig: path of the file with the video's features in this form, npy or csv}."""
+        if self.side == 'source':
+            fields = ('source_clips', 'source_features')
+        else:
+            fields = ('target_clips',) if video.subset == 'training' else ('target_features',)
+        return {field: os.path.join(self.paths.path(field), '%s.%s' % (video.name, form)) for field in fields}
 
 
-def files_of(data_set, folder):
-    """Every file that is made of `data_set`, and the ground truth that `prepare_data.py annotation` adds."""
-    tables = ['source_info', 'source_labels', 'source_annotation']
-    fields = tables + ['target_info', 'target_labels', 'target_annotation', 'target_categories', 'ground_truth']
-    paths = [folder.paths.path(field) for field in fields]
-    if data_set.supervised:
-        paths += [supervised(folder).paths.path(field) for field in tables]
-    paths.append(os.path.join(folder.paths.data_root, os.path.basename(ANNOTATION)))
-    for video, _, place, fields in feature_jobs(data_set, folder):
-        paths += [place.feature_file(field, video.name) for field in fields]
-    return [os.path.relpath(path, folder.paths.data_root) for path in paths]
+def supervised(paths):
+    """`paths` with source fields that name the annotated videos of target classes, below supervised/."""
+    return paths._replace(**{field: os.path.join('supervised', getattr(paths, field)) for field in paths._fields
+                             if field.startswith('source_')})
+
+
+def plan(settings, annotation, paths, seed):
+    """[Part of the source, of the target, and of full supervision if it has videos], without features."""
+    rows = rows_by_video(annotation)
+    classes = 1 + max(label for video_rows in rows.values() for _, _, label in video_rows)
+    names = target_names(annotation, classes)
+    source_names = ['demo_source_action_%03d' % (index + 1) for index in range(settings.source_classes)]
+    target = demo_world.moment_videos(settings, classes, seed) + demo_world.validation_videos(rows, seed)
+    annotated = demo_world.supervised_videos(settings, classes, seed)
+    parts = [Part(paths, 'source', 'source', demo_world.source_videos(settings, seed), source_names),
+             Part(paths, 'target', 'target', target, names),
+             Part(supervised(paths), 'source', 'target', annotated, names)]
+    return [part for part in parts if part.videos]
+
+
+def files_of(parts, form):
+    """Every file that is made, and the ground truth that `prepare_data.py annotation` adds; paths below --out."""
+    paths = parts[0].paths
+    files = [paths.path('target_categories'), paths.path('ground_truth'), os.path.join(paths.data_root, COPY)]
+    for part in parts:
+        files += [part.table(name) for name in ('info', 'labels', 'annotation')]
+        files += [file for video in part.videos for file in part.feature_files(video, form).values()]
+    return [os.path.relpath(file, paths.data_root) for file in files]
 
 
 # Writing
@@ -184,134 +161,84 @@ def write_features(path, features):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     if path.endswith('.npy'):
         np.save(path, np.ascontiguousarray(rounded, np.float32))
-        return
-    row = ','.join(['%%.%df' % DECIMALS] * rounded.shape[1])
-    lines = [','.join('f%d' % column for column in range(rounded.shape[1]))]
-    write_text(path, '\n'.join(lines + [row % tuple(values) for values in rounded.tolist()]) + '\n')
+    else:
+        header = ','.join('f%d' % column for column in range(rounded.shape[1]))
+        np.savetxt(path, rounded, '%%.%df' % DECIMALS, ',', header=header, comments='')
 
 
-def write_all_features(settings, data_set, folder, seed):
-    """Compute and write the features of all videos, with a progress bar."""
-    features = demo_world.feature_maker(settings, len(data_set.target_names), seed)
-    for video, side, place, fields in tqdm(list(feature_jobs(data_set, folder)), unit='video', disable=None):
-        clips = features(video, side)
-        for field in fields:
-            rows = clips
-            if field.endswith('_features'):
-                rows = interpolate(clips, UNTRIMMED_STEPS, video.seconds, video.frames, CLIP_FRAMES)
-            write_features(place.feature_file(field, video.name), rows)
+def write_tables(part):
+    """Write info table, label table and annotation JSON."""
+    info = pd.DataFrame(
+        [(video.name, video.frames, '%.2f' % video.seconds, video.fps, '%.4f' % (video.frames / video.seconds),
+          video.subset, CLIP_FRAMES * video.clips) for video in part.videos],
+        columns=['video', 'numFrame', 'seconds', 'fps', 'rfps', 'subset', 'featureFrame'])
+    annotation = {video.name: {
+        'duration_second': video.seconds, 'duration_frame': video.frames, 'feature_frame': CLIP_FRAMES * video.clips,
+        'annotations': [{'segment': segment, 'label': part.names[label]} for *segment, label in video.segments]}
+        for video in part.videos}
+    write_text(part.table('info'), info.to_csv(index=False))
+    write_text(part.table('labels'), ''.join(
+        '%s %d %d\n' % (video.name, CLIP_FRAMES * video.clips, video.label) for video in part.videos))
+    write_text(part.table('annotation'), json.dumps(annotation, indent=1) + '\n')
 
 
-def write_tables(paths, side, videos, names):
-    """Write info table, label table and annotation JSON of the `side` 'source' or 'target'.
-
-    `names`: class names by index.
-    """
-    info, labels, annotation = io.StringIO(), [], {}
-    table = csv.writer(info, lineterminator='\n')
-    table.writerow(['video', 'numFrame', 'seconds', 'fps', 'rfps', 'subset', 'featureFrame'])
-    for video in videos:
-        feature_frame = CLIP_FRAMES * video.clips
-        table.writerow([video.name, video.frames, '%.2f' % video.seconds, video.fps,
-                        '%.4f' % (video.frames / video.seconds), video.subset, feature_frame])
-        labels.append('%s %d %d\n' % (video.name, feature_frame, video.label))
-        annotation[video.name] = {
-            'duration_second': video.seconds, 'duration_frame': video.frames, 'feature_frame': feature_frame,
-            'annotations': [{'segment': [start, end], 'label': names[label]}
-                            for start, end, label in video.segments]}
-    write_text(paths.path(side + '_info'), info.getvalue())
-    write_text(paths.path(side + '_labels'), ''.join(labels))
-    write_text(paths.path(side + '_annotation'), json.dumps(annotation, indent=1) + '\n')
+def write_data_set(settings, parts, annotation, form, seed):
+    """Write all files of the data set; a progress bar shows the videos."""
+    paths, names = parts[1].paths, parts[1].names
+    write_text(paths.path('target_categories'), '\n'.join(names) + '\n')
+    shutil.copyfile(annotation, os.path.join(paths.data_root, COPY))
+    for part in parts:
+        write_tables(part)
+    features = demo_world.feature_maker(settings, len(names), seed)
+    for part, video in tqdm([(part, video) for part in parts for video in part.videos], unit='video', disable=None):
+        clips = features(video, part.classes)
+        for field, path in part.feature_files(video, form).items():
+            write_features(path, clips if field.endswith('_clips') else interpolate(
+                clips, UNTRIMMED_STEPS, video.seconds, video.frames, CLIP_FRAMES))
 
 
-def write_data_set(settings, data_set, annotation, folder, seed):
-    """Write all files of `data_set`."""
-    write_tables(folder.paths, 'source', data_set.source, data_set.source_names)
-    write_tables(folder.paths, 'target', data_set.moments + data_set.validation, data_set.target_names)
-    if data_set.supervised:
-        write_tables(supervised(folder).paths, 'source', data_set.supervised, data_set.target_names)
-    write_text(folder.paths.path('target_categories'), '\n'.join(data_set.target_names) + '\n')
-    shutil.copyfile(annotation, os.path.join(folder.paths.data_root, os.path.basename(ANNOTATION)))
-    write_all_features(settings, data_set, folder, seed)
-
-
-# The manifest: what the data were made of, and which files they are
-
-def manifest_of(settings, annotation, folder, seed):
-    """Everything that the data depend on: with an equal manifest, the files are equal."""
-    names = target_names(annotation, class_count(rows_by_video(annotation)))
-    return {'settings': dict(settings._asdict()), 'seed': seed, 'form': folder.form, 'target_names': names,
-            'annotation_sha256': sha256(annotation), 'code_sha256': [sha256(path) for path in CODE]}
-
+# The manifest: what the data depend on, and which files they are
 
 def read_manifest(out):
     """Manifest of the data in `out`; None where there is none, or one that lists files outside `out`."""
     try:
-        manifest = read_json(os.path.join(out, MANIFEST))
+        manifest, root = read_json(os.path.join(out, MANIFEST)), os.path.realpath(out)
         # The listed files are deleted later, and the manifest may come from someone else.
-        root = os.path.join(os.path.realpath(out), '')
-        folders = {os.path.dirname(os.path.join(out, name)) for name in manifest['files']}
-        is_ours = all(os.path.join(os.path.realpath(folder), '').startswith(root) for folder in folders)
+        folders = [os.path.realpath(os.path.dirname(os.path.join(out, name))) for name in manifest['files']]
+        return manifest if os.path.commonpath([root, *folders]) == root else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return manifest if is_ours else None
 
 
-def write_manifest(out, manifest):
-    """Write the manifest of `out`; without a summary it says that the data are not complete."""
-    write_text(os.path.join(out, MANIFEST), json.dumps(manifest, indent=1) + '\n')
-
-
-def is_complete(out, before, manifest):
-    """Whether `out`, whose manifest is `before`, has all files of `manifest`; the ground truth may be missing."""
-    return (bool(before.get('summary')) and dict(before, **manifest) == before
-            and all(name == DATA.ground_truth or os.path.exists(os.path.join(out, name)) for name in before['files']))
-
-
-def remove_files(out, manifest):
-    """Delete the files that `manifest` lists, and no others."""
-    for name in manifest['files']:
-        path = os.path.join(out, name)
-        if os.path.isfile(path):
-            os.remove(path)
-
-
-def summary(data_set, folder):
-    """Videos, segments, moments and megabytes in a line."""
-    paths = [os.path.join(folder.paths.data_root, name) for name in files_of(data_set, folder)]
-    size = sum(os.path.getsize(path) for path in paths if os.path.exists(path))
-    source_segments, segments = [sum(len(video.segments) for video in videos)
-                                 for videos in (data_set.source, data_set.validation)]
-    return ('%d source videos, %d segments, %d classes; %d moments and %d validation videos, %d segments, '
-            '%d classes; %.0f MB' % (
-                len(data_set.source), source_segments, len(data_set.source_names), len(data_set.moments),
-                len(data_set.validation), segments, len(data_set.target_names), size / 1e6))
-
-
-def make(settings, annotation, folder, seed, force=False):
-    """Make the data in folder.paths.data_root, unless they are there → the line to print.
+def make(settings, annotation, paths, form, seed, force=False):
+    """Make the data in paths.data_root, unless they are there → the line to print.
 
     Files of an earlier demo are replaced. Raises InputError where the folder has other files and `force` is False.
     """
-    started, out = time.time(), folder.paths.data_root
-    manifest, before = manifest_of(settings, annotation, folder, seed), read_manifest(out)
+    started, out = time.time(), paths.data_root
+    before = read_manifest(out)
     if before is None and not force and os.path.isdir(out) and os.listdir(out):
         raise InputError('%s: found other files, expected an empty folder or an earlier demo; name another folder '
                          'with --out, or write into this one with --force' % out)
-    if before is not None and is_complete(out, before, manifest):
+    before = before or {'files': []}
+    parts = plan(settings, annotation, paths, seed)
+    manifest = {'settings': dict(settings._asdict()), 'seed': seed, 'form': form, 'target_names': parts[1].names,
+                'annotation_sha256': sha256(annotation), 'code_sha256': [sha256(path) for path in CODE],
+                'files': files_of(parts, form)}
+    if before.get('summary') and before == dict(manifest, summary=before['summary']) and all(
+            os.path.exists(os.path.join(out, name)) for name in before['files'] if name != DATA.ground_truth):
         return '%s: nothing to do, the data are complete: %s' % (out, before['summary'])
-    copy = os.path.join(out, os.path.basename(ANNOTATION))
-    if os.path.exists(copy) and os.path.samefile(copy, annotation):
+    if os.path.exists(os.path.join(out, COPY)) and os.path.samefile(os.path.join(out, COPY), annotation):
         raise InputError('%s: found the annotation in the folder to make, where it would be overwritten; move it to '
                          'another folder' % annotation)
-    if before is not None:
-        remove_files(out, before)
-    data_set = plan(settings, annotation, seed)
-    manifest['files'] = files_of(data_set, folder)
-    write_manifest(out, manifest)
-    write_data_set(settings, data_set, annotation, folder, seed)
-    manifest['summary'] = summary(data_set, folder)
-    write_manifest(out, manifest)
+    for file in [os.path.join(out, name) for name in before['files']]:
+        if os.path.isfile(file):
+            os.remove(file)
+    write_text(os.path.join(out, MANIFEST), json.dumps(manifest, indent=1) + '\n')  # no summary: not complete yet
+    write_data_set(settings, parts, annotation, form, seed)
+    manifest['summary'] = '; '.join('%d %s videos of %d classes' % (len(part.videos), part.side, len(part.names))
+                                    for part in parts)
+    write_text(os.path.join(out, MANIFEST), json.dumps(manifest, indent=1) + '\n')
     return '%s: made in %.0f s: %s' % (out, time.time() - started, manifest['summary'])
 
 
@@ -323,7 +250,7 @@ def add_arguments(parser):
     parser.add_argument('--seed', type=int, default=0, help='of everything that is random (default: %(default)s)')
     parser.add_argument('--annotation', default=ANNOTATION, metavar='FILE',
                         help='segments of the validation videos; its folder may hold the class names in %s '
-                        '(default: %s of this project)' % (DATA.target_categories, os.path.basename(ANNOTATION)))
+                        '(default: %s of this project)' % (DATA.target_categories, COPY))
     parser.add_argument('--form', choices=('npy', 'csv'), default='npy', help='of features (default: %(default)s)')
     parser.add_argument('--force', action='store_true', help='write into a folder that has other files')
     world = parser.add_argument_group('the world')
@@ -366,5 +293,5 @@ def run(args):
               % (args.write_annotation, args.validation_videos, args.target_classes))
     else:
         settings = Settings(**{name: getattr(args, name) for name in Settings._fields})
-        folder = Folder(DATA._replace(data_root=args.out), args.form)
-        print(make(settings, args.annotation, folder, args.seed, args.force))
+        paths = DATA._replace(data_root=args.out)
+        print(make(settings, args.annotation, paths, args.form, args.seed, args.force))

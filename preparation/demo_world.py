@@ -34,7 +34,7 @@ Legend: C feature width, D latent dimensions, P attributes of a pool, k attribut
 """
 import collections
 import zlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,16 +44,8 @@ DEMO = PRESETS['demo']
 CLIP_FRAMES = DEMO.data.clip_frames
 
 
-class Knob(NamedTuple):
-    """A setting of the world: a flag of `prepare_data.py demo` and a field of Settings."""
-
-    name: str
-    default: Any
-    minimum: float
-    maximum: float
-    help: str
-
-
+# Settings of the world: a Knob is a flag of `prepare_data.py demo` and a field of Settings.
+Knob = collections.namedtuple('Knob', 'name default minimum maximum help')
 KNOBS = (
     Knob('source_videos', 1000, 1, np.inf, 'untrimmed, annotated videos of the source classes; every tenth is for '
          'validation'),
@@ -90,6 +82,10 @@ SHOT_SECONDS = 40.0       # between two cuts, on average
 DRIFT, DRIFT_SECONDS = 0.4, 40.0             # deviation (a length) and time scale of the drift of a scene
 FLUCTUATION, FLUCTUATION_SECONDS = 0.4, 3.0  # the same of the fluctuation
 FRAGMENTS_A_MINUTE = 3.0  # of background
+FRAGMENTS = (             # kinds of fragments: lowest strength, range of strengths, shortest and longest in seconds
+    (0.6, 0.5, 2, 8),          # one attribute at full strength
+    (0.25, 0.25, 3, 15),       # a weak action
+    (0.7, 0.3, 0.5, 1.5))      # a short action
 NOISE = 0.2               # standard deviation of the noise of a clip and column, in feature units
 MOMENT_SECONDS = 10.0     # length of a trimmed clip, as Kinetics cuts them
 TARGET_TAIL = 3.0         # background after the last segment of a target video, times that of a source video; with
@@ -220,11 +216,6 @@ def draw_length(statistics, rng):
     return float(quantile(statistics.lengths[group], rng.uniform()))
 
 
-def draw_tail(rng):
-    """Seconds of background after the last segment of a source video."""
-    return rng.uniform(0.05, 0.2) if rng.uniform() < NO_TAIL else float(quantile(TAILS, rng.uniform()))
-
-
 # Videos
 
 class DemoVideo(NamedTuple):
@@ -255,9 +246,13 @@ class DemoVideo(NamedTuple):
 
 
 def untrimmed_video(name, subset, rows, tail, seed):
-    """Untrimmed DemoVideo with the segments `rows` (start s, end s, class index); the first row is its label."""
+    """Untrimmed DemoVideo with the segments `rows` (start s, end s, class index); the first row is its label.
+
+    `tail` multiplies the seconds of background after the last segment, which are drawn as of a source video.
+    """
     rng = stream(seed, 'duration of ' + name)
-    fps, frames = _draw_frames(max(end for _, end, _ in rows) + tail * draw_tail(rng), rng)
+    seconds = rng.uniform(0.05, 0.2) if rng.uniform() < NO_TAIL else float(quantile(TAILS, rng.uniform()))
+    fps, frames = _draw_frames(max(end for _, end, _ in rows) + tail * seconds, rng)
     return DemoVideo(name, subset, rows[0][2], fps, frames, rows, rows)
 
 
@@ -458,10 +453,7 @@ def context(world, strength, actions, times):
 
 
 def fragments(world, relatedness, times, rng):
-    """Pieces of other actions at random times → [n, D]; only the background shows them.
-
-    A third each: one attribute at full strength, 2 to 8 s; a weak action, 3 to 15 s; a short action, 0.5 to 1.5 s.
-    """
+    """Pieces of other actions at random times → [n, D], a third of each kind; only the background shows them."""
     pieces = np.zeros((len(times), LATENT_WIDTH))
     span = times[-1] + times[0]
     for _ in range(rng.poisson(FRAGMENTS_A_MINUTE * span / 60)):
@@ -470,11 +462,8 @@ def fragments(world, relatedness, times, rng):
         vector = unit(weights[rng.randint(3)] @ world.attributes[attributes])
         if kind == 0:
             vector = world.attributes[attributes[0]]
-            strength, length = 0.6 + 0.5 * level, rng.uniform(2, 8)
-        elif kind == 1:
-            strength, length = 0.25 + 0.25 * level, rng.uniform(3, 15)
-        else:
-            strength, length = 0.7 + 0.3 * level, rng.uniform(0.5, 1.5)
+        weakest, spread, shortest, longest = FRAGMENTS[kind]
+        strength, length = weakest + spread * level, rng.uniform(shortest, longest)
         shape = envelope(times, centre - length / 2, centre + length / 2, np.ones(2))
         pieces += ACTION_STRENGTH * strength * shape[:, np.newaxis] * vector
     return pieces

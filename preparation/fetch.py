@@ -42,16 +42,13 @@ def run(args):
 
 def _is_fetched(path, name, force):
     """Whether the published file is at `path`; raises InputError where another file would be overwritten."""
-    if not os.path.exists(path):
-        return False
-    found = sha256(path)
+    found = sha256(path) if os.path.exists(path) else None
     if found == PUBLISHED[name]:
         print('%s: is there already, verified' % path)
-        return True
-    if not force:
+    elif found and not force:
         raise InputError('%s: found another file there (sha256 %s), expected the published one (%s); move it '
                          'away, or overwrite it with --force' % (path, found, PUBLISHED[name]))
-    return False
+    return found == PUBLISHED[name]
 
 
 def fetch(url, path, checksum):
@@ -78,11 +75,8 @@ def _download(url):
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
             length = response.headers.get('Content-Length')
-            with tqdm(total=length and int(length), unit='B', unit_scale=True,
-                      desc=os.path.basename(url)) as progress:
-                for block in iter(lambda: response.read(BLOCK), b''):
-                    progress.update(len(block))
-                    yield block
+            with tqdm.wrapattr(response, 'read', total=length and int(length), desc=os.path.basename(url)) as content:
+                yield from iter(lambda: content.read(BLOCK), b'')
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise InputError('%s: cannot be downloaded (%s); check the address and the network, give the folder that '
                          'holds the file with --url, or save the file in --data_root yourself'

@@ -12,14 +12,13 @@ dropped: no times of a target class get into source training, and no segment is 
 The frames of a dropped segment stay in the features and count as background.
 """
 import collections
-import csv
 import difflib
-import io
 import json
 import os
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from config import PRESETS, DataConfig
 from dataset.features import FeatureStore
@@ -33,6 +32,11 @@ RECORD = 'split.json'  # beside the tables: what the split was made of
 LINKS = {'source_features': 'source_features', 'source_clips': 'source_clips',
          'target_features': 'source_features', 'target_clips': 'source_clips'}  # field of the split → of the data set
 PATHS = ('source_info', 'source_annotation', 'source_features', 'source_clips')  # fields of the data set
+PARTS = collections.OrderedDict([  # name of a part of a split: the side of its class, and its subset
+    ('source training', ('source', 'training')), ('target training: moments', ('target', 'training')),
+    ('target validation', ('target', 'validation')), ('unused: source validation', ('source', 'validation')),
+    ('unused: classes of neither', None)])
+USED = tuple(PARTS)[:3]
 CHOICES = ('source_list', 'target_list', 'source_share', 'source_count', 'seed')
 
 
@@ -43,18 +47,6 @@ class Annotated(NamedTuple):
     subset: str     # 'training' or 'validation'
     label: str      # class name of its first segment
     entry: dict     # of the annotation JSON: durations, and annotations: [{segment: [start_s, end_s], label}]
-
-
-class Split(NamedTuple):
-    """The classes and videos of a transfer. A class index is the place of the class in the list of its side."""
-
-    source_names: list
-    target_names: list
-    source: list      # of Annotated: source classes, training
-    moments: list     # of Annotated: target classes, training
-    validation: list  # of Annotated: target classes, validation
-    unused: list      # of Annotated: source classes, validation
-    unlisted: list    # of Annotated: classes of neither side
 
 
 # The subcommand
@@ -81,15 +73,16 @@ def run(args):
     given = {name: getattr(args, name) for name in PATHS if getattr(args, name) is not None}
     data = DataConfig(data_root=args.data_root)._replace(**given)
     videos, dropped = read_data_set(data)
-    transfer = split(videos, *_choose_classes(args, videos, data.path('source_annotation')))
-    counts = counts_of(transfer)
-    missing = write(transfer, data, args.out, {
+    source_names, target_names = _choose_classes(args, videos, data.path('source_annotation'))
+    parts = split(videos, source_names, target_names)
+    counts = {name: {'videos': len(found), 'segments': sum(len(video.entry['annotations']) for video in found)}
+              for name, found in parts.items()}
+    missing = write(parts, source_names, target_names, data, args.out, {
         'made_of': {name: data.path(name) for name in PATHS},
         'chosen_by': {name: getattr(args, name) for name in CHOICES},
-        'source_classes': len(transfer.source_names), 'target_classes': len(transfer.target_names),
+        'source_classes': len(source_names), 'target_classes': len(target_names),
         'counts': counts, 'left_out': dropped})
-    print('%s: %d source classes, %d target classes'
-          % (args.out, len(transfer.source_names), len(transfer.target_names)))
+    print('%s: %d source classes, %d target classes' % (args.out, len(source_names), len(target_names)))
     for name, found in counts.items():
         print('  %-28s %6d videos, %6d segments' % (name, found['videos'], found['segments']))
     for reason, count in sorted(dropped.items()):
@@ -133,13 +126,9 @@ def read_data_set(data):
     # only to check the entries: it raises InputError where one is faulty
     read_videos(sum(names_of.values(), []), path, {}, data.clip_frames, collections.Counter())
     for subset, names in names_of.items():
-        for name in names:
-            video = _annotated(name, subset, entries[name], path, dropped)
-            if video is None:
-                dropped['videos without a segment'] += 1
-            else:
-                videos.append(video)
-    return videos, +dropped
+        videos += [_annotated(name, subset, entries[name], path, dropped) for name in names]
+    dropped['videos without a segment'] = videos.count(None)
+    return [video for video in videos if video], +dropped
 
 
 def _annotated(name, subset, entry, path, dropped):
@@ -199,64 +188,43 @@ def drawn_classes(known, count, seed):
 
 
 def split(videos, source_names, target_names):
-    """Distribute the Annotated `videos`: a Split. Raises InputError where one of the parts that are used is empty."""
+    """{name of a part: [Annotated]} of PARTS. Raises InputError where one of the parts that are used is empty."""
     side = dict([(name, 'source') for name in source_names] + [(name, 'target') for name in target_names])
-    parts = collections.defaultdict(list)
+    part_of, parts = {place: name for name, place in PARTS.items()}, {name: [] for name in PARTS}
     for video in videos:
-        parts[side.get(video.label), video.label in side and video.subset].append(video)
-    transfer = Split(source_names, target_names, parts['source', 'training'], parts['target', 'training'],
-                     parts['target', 'validation'], parts['source', 'validation'], parts[None, False])
-    for part, found in (('source training', transfer.source), ('target training', transfer.moments),
-                        ('target validation', transfer.validation)):
-        if not found:
-            raise InputError('%s: found no video of these classes; choose other classes' % part)
-    return transfer
-
-
-def counts_of(transfer):
-    """{name of a part: {'videos': number, 'segments': number}} of a Split."""
-    parts = (('source training', transfer.source), ('target training: moments', transfer.moments),
-             ('target validation', transfer.validation), ('unused: source validation', transfer.unused),
-             ('unused: classes of neither', transfer.unlisted))
-    return collections.OrderedDict(
-        (name, {'videos': len(videos), 'segments': sum(len(video.entry['annotations']) for video in videos)})
-        for name, videos in parts)
+        parts[part_of[(side[video.label], video.subset) if video.label in side else None]].append(video)
+    for name in USED:
+        if not parts[name]:
+            raise InputError('%s: found no video of these classes; choose other classes' % name)
+    return parts
 
 
 # Writing
 
-def write(transfer, data, out, record):
-    """Write the tables and ground truth of a Split below `out`, and links to the features of the DataConfig `data`.
+def write(parts, source_names, target_names, data, out, record):
+    """Write the tables and ground truth of a split below `out`, and links to the features of the DataConfig `data`.
 
-    `record`, which is written as JSON, says what the split was made of. Returns the fields whose features do not
-    exist. Raises InputError where `out` holds anything but an earlier split, or a link cannot be made.
+    A class index is the place of the class in `source_names` or `target_names`. `record`, which is written as JSON,
+    says what the split was made of. Returns the fields whose features do not exist. Raises InputError where `out`
+    holds anything but an earlier split, or a link cannot be made.
     """
     paths = DataConfig(data_root=out)
     _check_out(out, data)
+    source, moments, validation = [parts[name] for name in USED]
     write_text(os.path.join(out, RECORD), json.dumps(record, indent=1) + '\n')
-    for side, names, videos in (('source', transfer.source_names, transfer.source),
-                                ('target', transfer.target_names, transfer.moments + transfer.validation)):
-        index = {name: number for number, name in enumerate(names)}
+    for side, names, videos in (('source', source_names, source), ('target', target_names, moments + validation)):
+        info = pd.DataFrame([(video.name, video.subset) for video in videos], columns=('video', 'subset'))
         write_text(paths.path(side + '_categories'), ''.join(name + '\n' for name in names))
-        info = io.StringIO()
-        csv.writer(info, lineterminator='\n').writerows(
-            [('video', 'subset')] + [(video.name, video.subset) for video in videos])
-        write_text(paths.path(side + '_info'), info.getvalue())
+        write_text(paths.path(side + '_info'), info.to_csv(index=False))
         write_text(paths.path(side + '_labels'), ''.join(
-            '%s %d %d\n' % (video.name, len(video.entry['annotations']), index[video.label]) for video in videos))
+            '%s %d %d\n' % (video.name, len(video.entry['annotations']), names.index(video.label))
+            for video in videos))
         write_text(paths.path(side + '_annotation'), json.dumps(
             {video.name: video.entry for video in videos}, indent=1) + '\n')
-    missing = [field for field in LINKS if not _link(data.path(LINKS[field]), paths.path(field))]
-    write_ground_truth(paths.path('ground_truth'), segments_of(transfer.validation, transfer.target_names),
-                       transfer.target_names)
-    return missing
-
-
-def segments_of(videos, class_names):
-    """All segments of Annotated videos: a list of tables.Segment."""
-    index = {name: number for number, name in enumerate(class_names)}
-    return [Segment(video.name, annotated['segment'][0], annotated['segment'][1], index[video.label])
-            for video in videos for annotated in video.entry['annotations']]
+    write_ground_truth(paths.path('ground_truth'), [
+        Segment(video.name, *annotated['segment'], target_names.index(video.label))
+        for video in validation for annotated in video.entry['annotations']], target_names)
+    return [field for field in LINKS if not _link(data.path(LINKS[field]), paths.path(field))]
 
 
 def _check_out(out, data):
@@ -280,11 +248,7 @@ def _link(features, path):
     if not os.path.exists(features):
         return False
     path += '' if os.path.isdir(features) else '.h5'
-    try:
-        with write_errors(path):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            os.symlink(os.path.relpath(os.path.realpath(features), os.path.realpath(os.path.dirname(path))), path)
-    except InputError as error:
-        raise InputError('%s; features are never copied: where links are impossible, give their paths with the flags '
-                         'of training and testing' % error) from None
+    with write_errors(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.symlink(os.path.relpath(os.path.realpath(features), os.path.realpath(os.path.dirname(path))), path)
     return True

@@ -14,7 +14,7 @@ README, METHOD, ROBUSTNESS = 'README.md', 'docs/method.md', 'docs/robustness.md'
 SUBCOMMANDS = {
     'prepare_data': ('fetch', 'annotation', 'features', 'split', 'check', 'demo'),
     'benchmarks.benchmark': ('step', 'test', 'memory', 'loading', 'snapshot', 'reading', 'checking', 'evaluation',
-                             'growth', 'full_run')}
+                             'full_run')}
 SCRIPTS = ('aher_k600_train', 'aher_k600_test', 'prepare_data', 'benchmarks.benchmark', 'experiments.ablation',
            'experiments.splits', 'evaluation.get_proposal_performance', 'evaluation.get_detection_performance')
 FLAG = re.compile(r'(?<![\w-])--[a-z]\w*')

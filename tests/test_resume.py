@@ -318,7 +318,7 @@ def test_what_is_trained_already_and_changed_tables(tmp_path, capsys):
     train_small(config)
     assert snapshots.steps_in(config.model_dir) == [0]
     assert exit_status(lambda: aher_k600_train.run(config)) == 0
-    assert 'step_0: trained to step 0 already' in capsys.readouterr().out
+    assert 'step_0: training has reached step 0 already' in capsys.readouterr().out
     path = os.path.join(config.model_dir, snapshots.STATE_PREFIX + '0.json')
     edit_record(path, lambda record: record['progress'].update(next_videos={'moments': ['another']}))
     with pytest.raises(InputError, match='the tables have changed since this snapshot: step 1 '):

@@ -1,5 +1,4 @@
 """benchmarks/: every subcommand has its help; counts, random inputs and clocks by hand; small subcommands run."""
-import csv
 import functools
 import json
 import os
@@ -12,13 +11,12 @@ import pytest
 from data_sets import ROOT
 
 import config as settings
-from benchmarks import benchmark, flop, full_run, growth, measure, random_data
+from benchmarks import benchmark, flop, measure, random_data
 from data_loader import training_stream
 from evaluation.results import read_ground_truth, read_results
 from runtime.session import new_session, tf
 
-COMMANDS = ('step', 'test', 'memory', 'loading', 'snapshot', 'reading', 'checking', 'evaluation', 'growth',
-            'full_run')
+COMMANDS = ('step', 'test', 'memory', 'loading', 'snapshot', 'reading', 'checking', 'evaluation', 'full_run')
 SMALL = settings.ModelConfig(feature_width=3, stem_widths=(5, 2), level_widths=(4, 6), untrimmed_steps=17,
                              moment_steps=9, context_width=7, source_classes=2, target_classes=3)
 
@@ -57,27 +55,14 @@ def test_flop_of_a_step_by_hand():
 
 def test_bytes_of_a_step_by_hand():
     config = settings.PRESETS['k600']
-    assert full_run.bytes_read(config, 4) == 16 * (512 + 439 + 37) * 2048 * 4
-    assert full_run.bytes_moved(config) == pytest.approx(14.8e9, rel=1e-2)
+    assert flop.bytes_read(config, 4) == 16 * (512 + 439 + 37) * 2048 * 4
+    assert flop.bytes_moved(config) == pytest.approx(14.8e9, rel=1e-2)
 
 
 def test_full_run_prints_disk_flop_and_days(capsys):
     benchmark.main(['full_run', '--step_seconds', '36'])
     out = capsys.readouterr().out
     assert '| in all | 614 | 223 | 112 |' in out and '7.1 TFLOP' in out and '6.2 days' in out
-
-
-def test_recorded_growth_can_be_drawn():
-    with open(os.path.join(ROOT, 'benchmarks', 'growth.csv'), newline='') as text:
-        header, *rows = csv.reader(text)
-    assert tuple(header) == growth.COLUMNS and {row[0] for row in rows} == set(growth.PANELS)
-    assert [axes.get_title() for axes in growth.draw(rows).axes] == list(growth.PANELS)
-
-
-@pytest.mark.parametrize('panel', growth.PANELS)
-def test_growth_calls_subcommands_that_exist(panel):
-    sizes, command, _ = growth.PANELS[panel]
-    benchmark.build_parser().parse_args([*command.split(), str(sizes[0])])
 
 
 def test_clock_counts_calls_after_the_warm_up():
@@ -87,7 +72,7 @@ def test_clock_counts_calls_after_the_warm_up():
 
 
 def test_report_is_one_json_line_of_four_digits(capsys):
-    measure.report('name', figures={'a': [1.23456, np.float32(2)]}, videos=12345678)
+    measure.report('name', {'videos': 12345678}, {'figures': {'a': [1.23456, np.float32(2)]}})
     line = json.loads(capsys.readouterr().out)
     assert line['benchmark'] == 'name' and line['figures'] == {'a': [1.235, 2]} and line['videos'] == 12345678
     assert line['cores'] >= 1 and 0 < line['peak_memory_GB'] < 100
@@ -109,9 +94,9 @@ def test_a_random_data_root_is_read(tmp_path):
 def test_a_training_batch_has_the_loaders_shapes():
     config = measure.preset('demo', batch_size=2)
     with tf.Graph().as_default():
-        batch, feeds = random_data.training_batch(config)
+        batch = random_data.training_batch(config)
         with new_session() as session:
-            measure.initialize(session, feeds)
+            measure.initialize(session)
             found = session.run(batch)
     assert found.untrimmed.features.shape == (2, 512, 64) and found.untrimmed.segments.shape == (2, 25, 2)
     assert found.moments.features.shape == (2, 256, 64) and (found.moments.ratio >= 3).all()

@@ -44,14 +44,16 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def world():
-    """The default world, with few of its source videos: (DataSet, clip features of its validation videos, maker).
+    """The target side of the default world: (moments, validation videos, the latter's clip features, maker).
 
     The maker is the function that makes features.
     """
     settings = demo_world.Settings(source_videos=10, moments_per_class=15)
-    data_set = demo.plan(settings, demo.ANNOTATION, seed=0)
-    features = demo_world.feature_maker(settings, len(data_set.target_names), seed=0)
-    return data_set, [features(video, 'target') for video in data_set.validation], features
+    _, target = demo.plan(settings, demo.ANNOTATION, DATA, seed=0)
+    features = demo_world.feature_maker(settings, len(target.names), seed=0)
+    moments, validation = [[video for video in target.videos if video.subset == subset]
+                           for subset in ('training', 'validation')]
+    return moments, validation, [features(video, 'target') for video in validation], features
 
 
 def tables(out, side):
@@ -134,7 +136,7 @@ def test_prepare_data_turns_the_annotation_into_ground_truth(tiny):
 
 def test_annotated_target_videos_are_a_source_of_their_own(tiny, tmp_path):
     out = make_tiny(tmp_path, ROWS, 0, '--supervised_videos', '6')
-    paths = demo.supervised(demo.Folder(DATA._replace(data_root=str(out)), 'npy')).paths
+    paths = demo.supervised(DATA._replace(data_root=str(out)))
     with open(paths.path('source_annotation')) as text:
         annotation = json.load(text)
     assert len(annotation) == 6
@@ -299,15 +301,15 @@ def test_the_shipped_annotation_has_the_statistics_of_the_real_one():
 # A fair rehearsal
 
 def test_moments_span_eight_clips_and_ten_seconds_at_most(world):
-    moments = world[0].moments
+    moments = world[0]
     assert np.mean([video.clips >= 8 for video in moments]) > 0.99
     assert max(video.seconds for video in moments) < 13 and np.median([v.seconds for v in moments]) >= 10
 
 
 def test_no_column_tells_action_from_background(world):
-    data_set, validation, _ = world
+    _, validation, features, _ = world
     rows, is_action = [], []
-    for video, clips in zip(data_set.validation, validation):
+    for video, clips in zip(validation, features):
         rows.append(interpolate(clips, 512, video.seconds, video.frames)[::2])
         seconds = (np.arange(512) + 0.5)[::2] / 512 * video.clips * demo_world.CLIP_FRAMES / video.fps
         is_action.append(np.any([(start <= seconds) & (seconds < end)
@@ -320,13 +322,13 @@ def test_no_column_tells_action_from_background(world):
 
 
 def test_the_nearest_class_mean_of_the_moments_labels_most_videos_but_not_all(world):
-    data_set, validation, features = world
-    moments = np.array([features(video, 'target').mean(axis=0) for video in data_set.moments])
-    labels = np.array([video.label for video in data_set.moments])
-    means = np.array([moments[labels == label].mean(axis=0) for label in range(20)])
-    videos = np.array([clips.mean(axis=0) for clips in validation])
+    moments, validation, features, make_features = world
+    moment_means = np.array([make_features(video, 'target').mean(axis=0) for video in moments])
+    labels = np.array([video.label for video in moments])
+    means = np.array([moment_means[labels == label].mean(axis=0) for label in range(20)])
+    videos = np.array([clips.mean(axis=0) for clips in features])
     nearest = ((videos[:, np.newaxis] - means) ** 2).sum(axis=2).argmin(axis=1)
-    accuracy = np.mean(nearest == [video.label for video in data_set.validation])
+    accuracy = np.mean(nearest == [video.label for video in validation])
     assert 0.45 < accuracy < 0.85
 
 
