@@ -8,6 +8,7 @@ from runtime.session import new_session, tf
 
 TINY = settings.ModelConfig(feature_width=6, stem_widths=(16, 15), level_widths=(12, 12, 13, 13, 14, 14, 15, 16),
                             context_width=16, source_classes=3, target_classes=4)
+SHORT = TINY._replace(level_widths=(12, 13))  # of fewer levels: its graph is built four times as fast
 TRAIN = settings.TrainConfig(learning_rate=1e-3, adversary_rate=1e-3)
 
 

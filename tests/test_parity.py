@@ -4,6 +4,7 @@ AHER_GOLDEN names the folder of fixtures (default: the copies beside this file).
 it is checked: `small_…` at widths / 32, by TensorFlow's own convolutions and by products of matrices; `full_…` at the
 published size, where nearly all convolutions are products.
 """
+import functools
 import glob
 import importlib.util
 import os
@@ -88,7 +89,7 @@ class _Train:
                 Moments(*[feeds['moment_' + key] for key in ('features', 'labels', 'ratio', 'position')]))
             step = training_step(batch, config)
             fetches = {
-                'outputs': self._outputs(batch), 'losses': step.losses,
+                'outputs': {} if self.products else self._outputs(batch), 'losses': step.losses,
                 'gradients': {update.name: {term: [gradient for gradient, _ in pairs if gradient is not None]
                                             for term, pairs in update.gradients.items()}
                               for update in step.updates}}
@@ -130,11 +131,20 @@ class _Train:
 RECIPE = _recipe()
 
 
+_train = functools.lru_cache(maxsize=None)(_Train)
+
+
+@pytest.fixture(scope='module', params=_fixtures('train'))
+def train(request):
+    return _train(request.param, False)
+
+
 @pytest.fixture(scope='module', params=[(name, False) for name in _fixtures('train')] + [
     (name, True) for name in _fixtures('train') if name.startswith('small')],
     ids=lambda param: param[0][:-len('_train.npz')] + '-products' * param[1])
-def train(request):
-    return _Train(*request.param)
+def step(request):
+    """The same, and small ones by products of matrices: for their losses and gradients."""
+    return _train(*request.param)
 
 
 def test_the_folder_has_fixtures():
@@ -187,31 +197,31 @@ def test_discriminator(train, side):
         _close(values, train.golden['discriminator/level%d/%s_logits' % (level, side)])
 
 
-def test_losses(train):
-    names = [key[len('loss/'):] for key in train.golden.files if key.startswith('loss/')]
-    assert sorted(train.losses) == sorted(names)
+def test_losses(step):
+    names = [key[len('loss/'):] for key in step.golden.files if key.startswith('loss/')]
+    assert sorted(step.losses) == sorted(names)
     for name in names:
-        _close(np.asarray(train.losses[name]), train.golden['loss/' + name])
+        _close(np.asarray(step.losses[name]), step.golden['loss/' + name])
 
 
-def test_gradients(train):
-    keys = {tuple(key.split('/')[1:3]) for key in train.golden.files if key.startswith('gradient/')}
-    assert set(train.gradients) == keys
+def test_gradients(step):
+    keys = {tuple(key.split('/')[1:3]) for key in step.golden.files if key.startswith('gradient/')}
+    assert set(step.gradients) == keys
     for update, term in sorted(keys):
-        found = train.gradients[update, term]
+        found = step.gradients[update, term]
         prefix = 'gradient/%s/%s/' % (update, term)
-        names, norms, projections, none = [train.golden[prefix + part]
+        names, norms, projections, none = [step.golden[prefix + part]
                                            for part in ('names', 'norm', 'projection', 'none')]
         assert sorted(found) == sorted(names)
         errors = {}
         for name, norm, projection, is_none in zip(names, norms, projections, none):
             assert (found[name] is None) == is_none, name
             if not is_none:
-                direction = RECIPE.projection(name, found[name].shape, _seed(train.name))
+                direction = RECIPE.projection(name, found[name].shape, _seed(step.name))
                 errors[name] = _gradient_error(found[name], norm, projection, direction)
                 # fully4's bias shifts all classes alike, which softmax cancels: rounding is a part of what is left
                 errors[name] /= 10 if name.endswith('fully4/biases') else 1
-        assert _agree(errors.values(), flips=train.products), (update, term, errors)
+        assert _agree(errors.values(), flips=step.products), (update, term, errors)
 
 
 def _gradient_error(gradient, norm, projection, direction):

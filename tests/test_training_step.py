@@ -1,10 +1,10 @@
-"""A training step: what each update changes, contexts, the order of optimizers, and that nothing is built in vain."""
+"""A training step: what each update changes, contexts, the order of optimizers, and operations that nothing needs."""
 import re
 
 import networks
 import numpy as np
 import pytest
-from networks import TINY, TRAIN, ancestors, batch_of, evaluate
+from networks import SHORT, TINY, TRAIN, ancestors, batch_of, evaluate
 
 import aher_k600_train
 import aher_model as aher
@@ -68,22 +68,25 @@ def test_each_update_changes_exactly_its_variables():
             before = after
 
 
-@pytest.mark.parametrize('size', [1, 2, 5])
-def test_a_step_runs_at_any_batch_size(size):
-    step = tiny_step(size)
+def test_a_step_runs_at_any_batch_size():
+    batches = [evaluate(batch_of(size)) for size in (1, 2, 5)]
+    batch = tf.nest.map_structure(
+        lambda array: tf.placeholder(array.dtype, [None] + list(array.shape[1:])), batches[0])
+    step = training_step(batch, settings.Config(model=TINY, train=TRAIN))
     with new_session() as session:
         session.run(tf.global_variables_initializer())
-        for _ in range(2):
-            losses, _ = session.run([step.losses, step.op])
-        assert all(np.isfinite(value) for value in losses.values())
-        assert session.run(step.counter) == 2
+        for arrays in batches + batches:
+            feeds = dict(zip(tf.nest.flatten(batch), tf.nest.flatten(arrays)))
+            losses, _ = session.run([step.losses, step.op], feeds)
+            assert all(np.isfinite(value) for value in losses.values())
+        assert session.run(step.counter) == 2 * len(batches)
 
 
 @pytest.mark.parametrize('context, updates, absent', [
     ('localized', '12347', [DISCRIMINATOR]), ('untrained', '1237', [DISCRIMINATOR]),
     ('none', '1237', [DISCRIMINATOR, GENERATOR]), ('unused', '123', [DISCRIMINATOR, GENERATOR])])
 def test_with_less_context(context, updates, absent):
-    step = tiny_step(train=TRAIN._replace(context=context))
+    step = tiny_step(train=TRAIN._replace(context=context), model=SHORT)
     assert [update.name[0] for update in step.updates] == list(updates)
     assert not aher.group_variables(*absent)
     assert not any('adversary' in name for name in step.losses)
@@ -110,7 +113,7 @@ def test_a_stretched_moment_fills_the_sequence():
 
 
 def test_without_the_transfer():
-    step = tiny_step(model=TINY._replace(transfer='identity'))
+    step = tiny_step(model=SHORT._replace(transfer='identity'))
     assert not aher.group_variables(TRANSFER)
     losses = evaluate({'losses': step.losses, 'op': step.op})['losses']
     assert all(np.isfinite(value) for value in losses.values())
@@ -118,7 +121,7 @@ def test_without_the_transfer():
 
 @pytest.mark.parametrize('faults, ordered', [(settings.Faults(), True), (settings.MODES['authors'], False)])
 def test_the_order_of_two_optimizers(faults, ordered, graph):
-    tiny_step(train=TRAIN._replace(faults=faults))
+    tiny_step(train=TRAIN._replace(faults=faults), model=SHORT)
     first, second = ['adam_3_untrimmed_localization_' + loss for loss in ('proposal', 'classification')]
     done = graph.get_operation_by_name(first)
     steps = [op for op in graph.get_operations() if op.type == 'ResourceApplyAdam' and op.name.startswith(second)]
@@ -155,7 +158,7 @@ BY_TENSORFLOW = (r'gradients(_\d+)?/|.*IsInitialized|.*/Read/ReadVariableOp|adam
 def test_every_operation_is_reachable_from_a_fetch(graph, monkeypatch):
     """As BERT's tests do: what no fetch needs was built by mistake."""
     monkeypatch.setattr(convolution, 'LARGE_KERNEL', 0)  # with small kernels the reusable stem has nothing to reuse
-    step = tiny_step()
+    step = tiny_step(model=SHORT)
     fetches = list(step.losses.values()) + list(step.chain.to_check().values()) + [step.rate.op, step.op]
     fetches.append(tf.global_variables_initializer())
     fetched = [getattr(fetch, 'op', fetch) for fetch in fetches]
