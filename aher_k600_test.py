@@ -4,6 +4,7 @@ For each snapshot: detects actions in every validation video, writes results_ahe
 --results_dir, and, where there is ground truth, prints and logs AUC, AR@100, mAP and video accuracy. Results of an
 earlier run with the same snapshot and settings are kept.
 """
+import argparse
 import contextlib
 import hashlib
 import os
@@ -15,7 +16,7 @@ from tqdm import tqdm
 import aher_model as aher
 import config as settings
 from aher_model import BACKBONE, HEADS, TARGET_CLASSIFIER, TRANSFER
-from data_loader import VALIDATION_PATHS, check_paths, reported, resolve_classes, validation_stream
+from data_loader import VALIDATION_PATHS, check_paths, reader_errors, resolve_classes, validation_stream
 from dataset.tables import read_class_names
 from evaluation.get_detection_performance import draw_ap, evaluate_detections
 from evaluation.get_proposal_performance import draw_curves, evaluate_proposals
@@ -47,14 +48,14 @@ class Tester(NamedTuple):
 def build(config, resumed=False):
     """Config → Tester; a `resumed` run keeps the list of bad data of the run before."""
     stream, videos = validation_stream(config, resumed)
-    layers, transfer = keep(aher.transfer(aher.classifier(config.model, TARGET_CLASSIFIER), config.model))
+    layers, transfer = stored_once(aher.transfer(aher.classifier(config.model, TARGET_CLASSIFIER), config.model))
     prediction = aher.localize(aher.pyramid(stream.batch.features, config.model), layers, config.model)
     detections = aher.detect(prediction, stream.batch.seconds, config.model, config.test)
     groups = [BACKBONE, HEADS, TARGET_CLASSIFIER] + ([TRANSFER] if config.model.transfer == 'mlp' else [])
     return Tester(stream, videos, snapshots.part_of(aher.group_variables(*groups)), transfer, detections)
 
 
-def keep(layers):
+def stored_once(layers):
     """Layers of tensors → (layers of local variables, operation that sets them): computed once, used often."""
     kept = [tuple(tf.Variable(tf.zeros(tensor.shape), trainable=False, use_resource=True,
                               collections=[tf.GraphKeys.LOCAL_VARIABLES]) for tensor in layer) for layer in layers]
@@ -72,7 +73,7 @@ def detect_all(session, tester, title, first=0):
             SignalWatcher('batch', tester.stream.bad.slow_read_warning) as watcher:
         done = first
         while done < len(tester.videos):
-            with watcher.iteration(), reported(tester.stream):
+            with watcher.iteration(), reader_errors(tester.stream):
                 index, found = session.run([tester.stream.batch.index, tester.detections])
             yield [(tester.videos[done + row],
                     aher.Detections(*[values[row] for values in found]) if video >= 0 else None)
@@ -220,8 +221,9 @@ def report(rows, results_dir):
 def main(argv=None):
     """Test as the command line says."""
     parser = settings.argument_parser(__doc__, settings.TEST)
-    parser.add_argument('--steps', type=_step_list, metavar='N,N,…', help='steps of the snapshots to test '
-                        '(default: all undamaged ones in --model_dir, the newest last)')
+    parser.add_argument_group('snapshots').add_argument(
+        '--steps', type=_step_list, metavar='N,N,…', help='steps of the snapshots to test (default: all undamaged '
+        'ones in --model_dir, the newest last)')
     arguments = parser.parse_args(argv)
     config = settings.from_arguments(arguments, settings.TEST)
     check_paths(config.data, VALIDATION_PATHS)
@@ -237,7 +239,10 @@ def main(argv=None):
 
 
 def _step_list(text):
-    return [int(step) for step in text.split(',')]
+    try:
+        return [int(step) for step in text.split(',')]
+    except ValueError:
+        raise argparse.ArgumentTypeError('%r: expected steps such as 8000,9000' % text) from None
 
 
 def run(config, steps, skip_damaged=False):

@@ -15,7 +15,7 @@ from tqdm import tqdm
 import aher_model as aher
 import config as settings
 from aher_model import BACKBONE, DISCRIMINATOR, GENERATOR, HEADS, SOURCE_CLASSIFIER, TARGET_CLASSIFIER, TRANSFER
-from data_loader import TRAINING_PATHS, check_paths, reported, resolve_classes, training_stream, videos_of
+from data_loader import TRAINING_PATHS, check_paths, names_of_samples, reader_errors, resolve_classes, training_stream
 from ops.updates import UpdateChain
 from runtime import snapshots
 from runtime.errors import InputError, Interrupted, run_and_exit
@@ -57,7 +57,7 @@ def training_step(batch, config):
     model, train = config.model, config.train
     untrimmed, foreground, moments = batch
     counter = tf.train.get_or_create_global_step()
-    rate, wanted = learning_rate(counter, train), UPDATES[train.context]
+    rate, active = learning_rate(counter, train), UPDATES[train.context]
     synthetic = _Synthetic(moments, config)
     real_targets = aher.match_anchors(untrimmed.segments, untrimmed.labels, model)
     fake_targets = aher.match_anchors(synthetic.layout.segments, moments.labels, model)
@@ -87,19 +87,19 @@ def training_step(batch, config):
         logged['untrimmed'] = losses = aher.localization_losses(prediction, real_targets, train)
         minimize('3_untrimmed_localization', _localization(losses), [BACKBONE, HEADS, TRANSFER])
 
-    if wanted:
+    if active:
         with chain.after_last():
             synthetic.prepare(chain)
 
     # 4. synthetic sequences: localization losses → generator
-    if 4 in wanted:
+    if 4 in active:
         with chain.after_last():
             prediction = synthetic.localize(synthetic.levels())
             losses = aher.localization_losses(prediction, fake_targets, train)
             minimize('4_generator_localization', _localization(losses), [GENERATOR])
 
     # 5. untrimmed videos (real) and synthetic sequences (fake): adversarial loss → discriminator
-    if 5 in wanted:
+    if 5 in active:
         with chain.after_last():
             fake_levels = synthetic.levels()
             real_logits = aher.discriminate(aher.pyramid(untrimmed.features, model), model)
@@ -108,19 +108,19 @@ def training_step(batch, config):
             minimize('5_discriminator', {'adversary': real + fake}, [DISCRIMINATOR],
                      _adversary_adams('5_discriminator', train))
 
-    # 6. synthetic sequences: the discriminator takes them for real → generator; twice, by one optimizer
-    if 6 in wanted:
+    # 6. synthetic sequences: loss until the discriminator takes them for real → generator; two runs, one optimizer
+    if 6 in active:
         adams = _adversary_adams('6_generator_adversary', train)
         for repeat in range(train.generator_repeats):
             with chain.after_last():
                 levels = synthetic.levels() if repeat else fake_levels  # update 5 has not changed the generator
-                fool = aher.adversary_loss(aher.discriminate(levels, model), True, background, train)
-                minimize('6_generator_adversary', {'adversary': fool}, [GENERATOR], adams)
+                generator = aher.adversary_loss(aher.discriminate(levels, model), True, background, train)
+                minimize('6_generator_adversary', {'adversary': generator}, [GENERATOR], adams)
         logged['adversary'] = collections.OrderedDict(
-            [('discriminator_real', real), ('discriminator_fake', fake), ('generator', fool)])
+            [('discriminator_real', real), ('discriminator_fake', fake), ('generator', generator)])
 
     # 7. synthetic sequences: localization losses → backbone, heads
-    if 7 in wanted:
+    if 7 in active:
         with chain.after_last():
             prediction = synthetic.localize(synthetic.levels())
             logged['synthetic'] = losses = aher.localization_losses(prediction, fake_targets, train)
@@ -146,7 +146,10 @@ class _Synthetic:
         self._placed = aher.place_moments(moments.features, self.layout)
 
     def prepare(self, chain):
-        """Compute once what stays the same from update 4 to update 7; `chain` sees to it that it does."""
+        """Compute once what stays the same from update 4 to update 7.
+
+        Building the graph fails if an update in between changes it.
+        """
         self._chain, self._since = chain, chain.position
         self._weights = aher.transfer(aher.classifier(self._model, TARGET_CLASSIFIER), self._model)
         self._stem = aher.reusable_stem(self._placed, self._model, chain)
@@ -232,7 +235,7 @@ class Trainer:
         print(self.stream.summary, flush=True)
         self._check_tables(start)
         window = Window(**start.progress['window']) if start else Window()
-        with new_session(config.threads) as session, reported(self.stream), \
+        with new_session(config.threads) as session, reader_errors(self.stream), \
                 TrainingLog(config.model_dir, first, window) as log:
             session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
             session.run(self.stream.initializer, {self.stream.first: first * config.train.batch_size})
@@ -258,15 +261,15 @@ class Trainer:
                 SignalWatcher('step', self.stream.bad.slow_read_warning) as watcher:
             for number in range(first + 1, train.max_steps + 1):
                 with watcher.iteration():
-                    found = session.run(self._fetches)
-                fault = self.step.chain.fault(found['checks'])
+                    values = session.run(self._fetches)
+                fault = self.step.chain.fault(values['checks'])
                 if fault:
                     self._skip(log, number, fault)
                 else:
-                    log.add(found['losses'])
+                    log.add(values['losses'])
                 bar.update()
                 if number % train.log_step == 0:
-                    log.write_means(number, rate=float(found['rate']), steps_per_second=min(
+                    log.write_means(number, rate=float(values['rate']), steps_per_second=min(
                         train.log_step, number - first) / (time.time() - since))
                     since = time.time()
                 signal = watcher.received
@@ -307,7 +310,7 @@ class Trainer:
     def _videos(self, number):
         """Names of the videos of step `number`, by stream."""
         size = self.config.train.batch_size
-        return videos_of(self.stream, (number - 1) * size, size)
+        return names_of_samples(self.stream, (number - 1) * size, size)
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ from runtime.files import read_json
 MAX_NUMBER = 2 ** 31 - 1
 MAX_THREADS = 1024  # with millions of threads the system kills the process without a message
 TRAIN, TEST, CHECK = 'train', 'test', 'check'  # the scripts that read a setting; CHECK: prepare_data.py check
-EVERYWHERE = (TRAIN, TEST, CHECK)
+NETWORK, EVERYWHERE = (TRAIN, TEST), (TRAIN, TEST, CHECK)
 
 
 class Setting(NamedTuple):
@@ -36,7 +36,7 @@ class Setting(NamedTuple):
     resumable: bool = False  # whether a resumed training may change it: it changes nothing that is computed
 
 
-def _number(name, default, help, unit='', low=1, **more):
+def _numeric(name, default, help, unit='', low=1, **more):
     return Setting(name, default, help, unit, low=low, **more)
 
 
@@ -60,40 +60,46 @@ MODES = {'mended': Faults(), 'authors': Faults(True, True, True),
          'F1': Faults(True, False, False), 'F2': Faults(False, True, False), 'F3': Faults(False, False, True)}
 
 ModelConfig = _group('ModelConfig', [
-    _number('feature_width', 2048, 'columns of a feature file (C)', 'channels'),
-    Setting('stem_widths', (2048, 1024), 'widths of the layers g_conv1 and g_conv2', 'channels', low=1, flag=False),
+    _numeric('feature_width', 2048, 'columns of a feature file (C)', 'channels'),
+    Setting('stem_widths', (2048, 1024), 'widths of the layers g_conv1 and g_conv2', 'channels', low=1, flag=False,
+            scripts=NETWORK),
     Setting('level_widths', (256, 256, 512, 512, 1024, 1024, 2048, 2048),
-            'widths of the levels g_conv_a1, g_conv_a2, …: one level for each number', 'channels', low=1, flag=False),
-    _number('context_width', 1024, 'width of the hidden layer of the context generator', 'channels', flag=False),
-    _number('source_classes', 200, 'classes of the source data set; 0: as many as its class-name list has lines',
-            'classes', low=0, scripts=(TRAIN, CHECK)),
-    _number('target_classes', 600, 'classes of the target data set; 0: as many as its class-name list has lines',
-            'classes', low=0),
-    _number('untrimmed_steps', 512, 'rows of an untrimmed video (T)', 'feature rows', flag=False),
-    _number('moment_steps', 256, 'rows of a moment (M)', 'feature rows', flag=False),
-    _number('anchor_step', 4, 'step and size of the anchors of level 1; both double at each level', 'feature rows',
-            flag=False),
+            'widths of the levels g_conv_a1, g_conv_a2, …: one level for each number', 'channels', low=1, flag=False,
+            scripts=NETWORK),
+    _numeric('context_width', 1024, 'width of the hidden layer of the context generator', 'channels', flag=False,
+             scripts=(TRAIN,)),
+    _numeric('source_classes', 200, 'classes of the source data set; 0: as many as its class-name list has lines',
+             'classes', low=0, scripts=(TRAIN, CHECK)),
+    _numeric('target_classes', 600, 'classes of the target data set; 0: as many as its class-name list has lines',
+             'classes', low=0),
+    _numeric('untrimmed_steps', 512, 'rows of an untrimmed video (T)', 'feature rows', low=3, flag=False,
+             scripts=NETWORK),
+    _numeric('moment_steps', 256, 'rows of a moment (M), an even number', 'feature rows', low=4, flag=False,
+             scripts=(TRAIN,)),
+    _numeric('anchor_step', 4, 'step and size of the anchors of level 1; both double at each level', 'feature rows',
+             flag=False, scripts=NETWORK),
     Setting('anchor_scales', (1.0, 1.26, 1.587), 'lengths of the anchors at a position, in sizes of the level',
-            above_low=True, flag=False),
-    Setting('offset_scale', 0.1, 'predicted offsets are multiplied by this', above_low=True, flag=False),
+            above_low=True, flag=False, scripts=NETWORK),
+    Setting('offset_scale', 0.1, 'predicted offsets are multiplied by this', above_low=True, flag=False,
+            scripts=NETWORK),
     Setting('transfer', 'mlp', 'how classifier weights become weights for every position: by the learnt MLP, or '
-            'unchanged', choices=('mlp', 'identity'), scripts=(TRAIN, TEST)),
+            'unchanged', choices=('mlp', 'identity'), scripts=NETWORK),
 ])
 
 TrainConfig = _group('TrainConfig', [setting._replace(scripts=(TRAIN,)) for setting in [
-    _number('batch_size', 16, 'samples of each stream in a step (B)', 'samples'),
-    _number('max_steps', 15000, 'length of the training; 0 saves the untrained network', 'steps', low=0,
-            resumable=True),
-    _number('snapshot_step', 1000, 'interval between snapshots', 'steps', resumable=True),
-    _number('log_step', 100, 'interval between log lines', 'steps', resumable=True),
-    _number('learning_rate', 1e-4, 'rate of Adam in updates 1 to 4 and 7', low=0, above_low=True),
+    _numeric('batch_size', 16, 'samples of each stream in a step (B)', 'samples', high=1 << 16),
+    _numeric('max_steps', 15000, 'length of the training; 0 saves the untrained network', 'steps', low=0,
+             resumable=True),
+    _numeric('snapshot_step', 1000, 'interval between snapshots', 'steps', resumable=True),
+    _numeric('log_step', 100, 'interval between log lines', 'steps', resumable=True),
+    _numeric('learning_rate', 1e-4, 'rate of Adam in updates 1 to 4 and 7', low=0, above_low=True),
     Setting('rate_boundaries', (15000, 30000, 45000, 60000, 75000), 'where the learning rate falls; the published '
             'code counts samples here although steps seem meant (fault F4, section 9)', 'samples: steps · B', low=1,
             flag=False),
     Setting('rate_decay', 0.1, 'factor of the learning rate at each boundary', above_low=True, flag=False),
-    _number('adversary_rate', 1e-4, 'rate of Adam in updates 5 and 6', low=0, above_low=True),
+    _numeric('adversary_rate', 1e-4, 'rate of Adam in updates 5 and 6', low=0, above_low=True),
     Setting('adversary_beta1', 0.5, 'beta1 of Adam in updates 5 and 6', high=1, flag=False),
-    _number('generator_repeats', 2, 'runs of update 6 in a step', 'runs', flag=False),
+    _numeric('generator_repeats', 2, 'runs of update 6 in a step', 'runs', flag=False),
     Setting('context', 'adversarial', 'what surrounds a moment in training. adversarial: generated context, as '
             'published; localized: no updates 5 and 6; untrained: the generator stays as initialized; none: moments '
             'stretched over the whole sequence; unused: no updates 4 to 7, source data only',
@@ -106,25 +112,27 @@ TrainConfig = _group('TrainConfig', [setting._replace(scripts=(TRAIN,)) for sett
     Setting('iou_weight', 25.0, 'weight of the IoU loss', flag=False),
     Setting('adversary_weight', 0.1, 'weight of the adversarial losses', flag=False),
     Setting('init_checkpoint', '', 'snapshot that gives the initial weights of backbone, heads and transfer'),
-    _number('max_to_keep', 0, 'number of newest snapshots that are kept; 0: all', 'snapshots', low=0, resumable=True),
+    _numeric('max_to_keep', 0, 'number of newest snapshots that are kept; 0: all', 'snapshots', low=0,
+             resumable=True),
     Setting('on_nan', 'stop', 'what happens when a loss or gradient is not finite: the run stops, or the step is '
             'skipped', choices=('stop', 'skip'), resumable=True),
-    _number('max_skips', 10, 'number of steps skipped in a row at which the run stops', 'steps', resumable=True),
-    Setting('accept_changes', False, 'on: resume although settings or tables have changed', resumable=True),
-    _number('seed', 0, 'seed of the initial weights and of the order of samples', low=0),
-    Setting('faults', Faults(), 'faults of the published code (--mode)', flag=False),
+    _numeric('max_skips', 10, 'number of steps skipped in a row at which the run stops', 'steps', resumable=True),
+    Setting('accept_changes', False, 'on: resume even if settings or tables have changed', resumable=True),
+    _numeric('seed', 0, 'seed of the initial weights and of the order of samples', low=0),
+    Setting('faults', Faults(), 'faults of the published code. mended: none; authors: F1 to F3; F1, F2 or F3: that '
+            'one (docs/method.md, section 9)', flag=False)
 ]])
 
 TestConfig = _group('TestConfig', [setting._replace(scripts=(TEST,)) for setting in [
-    _number('test_batch_size', 16, 'videos that are tested at a time', 'videos'),
+    _numeric('test_batch_size', 16, 'videos that are tested at a time', 'videos'),
     Setting('proposals', 'network', 'network: detected segments; uniform: windows spread evenly over each video, '
             'with the label of the network, as a baseline', choices=('network', 'uniform')),
     Setting('score_by', 'iou', 'score of an anchor: its predicted tIoU (iou), or its action probability (proposal)',
             choices=('iou', 'proposal')),
-    _number('top_anchors', 765, 'best anchors that NMS gets', 'anchors', flag=False),
+    _numeric('top_anchors', 765, 'best anchors that NMS gets', 'anchors', flag=False),
     Setting('nms_tiou', 0.9, 'NMS removes a segment that overlaps a better one by more', 'tIoU', high=1),
-    _number('max_detections', 100, 'maximum number of segments in a video', 'segments'),
-    _number('labels_per_video', 1, 'labels that each segment of a video gets: the most probable ones', 'labels'),
+    _numeric('max_detections', 100, 'maximum number of segments in a video', 'segments'),
+    _numeric('labels_per_video', 1, 'labels that each segment of a video gets: the most probable ones', 'labels'),
 ]])
 
 _SOURCE, _TRAINING, _TARGET, _TESTING = (TRAIN, CHECK), (TRAIN, CHECK), EVERYWHERE, (TEST, CHECK)
@@ -155,31 +163,32 @@ _DATA = [
     Setting('ground_truth', 'k600_val_action.json',
             'ground truth of the target validation videos (JSON, made by prepare_data.py annotation)',
             scripts=_TESTING),
-    _number('clip_frames', 8, 'video frames in a clip', 'frames', flag=False),
-    _number('foreground_clips', 32, 'shortest segment that becomes a foreground sample', 'clips', scripts=_TRAINING,
-            flag=False),
-    _number('moment_clips', 8, 'shortest segment that becomes a moment', 'clips', scripts=_TRAINING, flag=False),
-    _number('max_segments', 25, 'segments of an untrimmed video that are used; later ones are ignored', 'segments',
-            scripts=(TRAIN,), flag=False),
+    _numeric('clip_frames', 8, 'video frames in a clip', 'frames', flag=False),
+    _numeric('foreground_clips', 32, 'shortest segment that becomes a foreground sample', 'clips', scripts=_TRAINING,
+             flag=False),
+    _numeric('moment_clips', 8, 'shortest segment that becomes a moment', 'clips', scripts=_TRAINING, flag=False),
+    _numeric('max_segments', 25, 'segments of an untrimmed video that are used; later ones are ignored', 'segments',
+             scripts=(TRAIN,), flag=False),
     Setting('moment_ratios', (14, 19), 'lowest and highest share of a moment in its sequence', '1/20', low=1, high=19,
             scripts=(TRAIN,)),
     Setting('moment_positions', (1, 19), 'lowest and highest position of a moment in its context', '1/20', low=1,
             high=19, scripts=(TRAIN,), flag=False),
-    _number('workers', 0, 'threads that read features; 0: one for each core', 'threads', low=0, high=MAX_THREADS,
-            resumable=True),
+    _numeric('workers', 0, 'threads that read features; 0: one for each core', 'threads', low=0, high=MAX_THREADS,
+             resumable=True),
     Setting('bad_data', 'stop', 'what happens at data that cannot be used: the run stops, or they are listed in '
-            'bad_data.csv and skipped', choices=('stop', 'skip'), resumable=True),
-    Setting('max_bad_share', 0.01, 'share of bad videos at which --bad_data skip stops too', high=1, resumable=True),
+            'bad_data.csv and skipped', choices=('stop', 'skip'), scripts=NETWORK, resumable=True),
+    Setting('max_bad_share', 0.01, 'share of bad videos at which --bad_data skip stops too', high=1,
+            scripts=NETWORK, resumable=True),
 ]
 
 _RUN = [
-    Setting('config', 'k600', 'preset'),
-    Setting('model_dir', 'models', 'folder of the snapshots, their settings and the training log'),
+    Setting('config', 'k600', 'settings to start from: a preset (k600, split, demo), or the .json beside a snapshot'),
+    Setting('model_dir', 'models', 'folder of the snapshots, their settings and the training log', scripts=NETWORK),
     Setting('results_dir', 'results', 'folder of the results', scripts=(TEST,)),
-    Setting('resume', 'auto', 'auto: continue where the last run stopped; never: start again; a path (training '
-            'only): continue from this snapshot', scripts=(TRAIN, TEST)),
-    _number('threads', 0, 'threads of TensorFlow; 0: its own choice; 1: repeatable to the last bit on a CPU',
-            'threads', low=0, high=MAX_THREADS, scripts=(TRAIN, TEST)),
+    Setting('resume', 'auto', 'auto: continue where the last run stopped; never: do everything again; training '
+            'also takes the path of a snapshot to continue from', scripts=NETWORK),
+    _numeric('threads', 0, 'threads of TensorFlow; 0: its own choice; 1: repeatable to the last bit on a CPU',
+             'threads', low=0, high=MAX_THREADS, scripts=NETWORK),
 ]
 
 
@@ -271,15 +280,19 @@ def check(config):
     for name in ('model_dir', 'results_dir'):
         if not getattr(config, name):
             raise InputError('--%s %r: expected a folder; . is the current one' % (name, getattr(config, name)))
+    if config.model.moment_steps % 2:
+        raise InputError('--set moment_steps=%d: expected an even number' % config.model.moment_steps)
+    if list(config.train.rate_boundaries) != sorted(set(config.train.rate_boundaries)):
+        raise InputError('--set rate_boundaries=%s: expected rising numbers' % _text(config.train.rate_boundaries))
     for part, name in ((config, 'model_dir'), (config, 'resume'), (config.train, 'init_checkpoint')):
         if re.search('[*?[\\\\\ud800-\udfff]|://', getattr(part, name)):
             raise InputError('--%s %r: found characters that TensorFlow takes for a pattern or a remote path (one of '
                              '* ? [ \\ :// or no UTF-8); rename the folder, or change into it and give .'
                              % (name, getattr(part, name)))
-    for name in ('moment_ratios', 'moment_positions'):
-        value = getattr(config.data, name)
-        if len(value) != 2 or value[0] > value[1]:
-            raise InputError('--%s %s: expected two numbers, the lower one first' % (name, _text(value)))
+    for setting in DataConfig.settings:
+        value = getattr(config.data, setting.name)
+        if setting.name in ('moment_ratios', 'moment_positions') and (len(value) != 2 or value[0] > value[1]):
+            raise InputError('%s: expected two numbers, the lower one first' % _given(setting, value))
     for name, count in (('stem_widths', 2), ('level_widths', 1), ('anchor_scales', 1)):
         if len(getattr(config.model, name)) < count:
             raise InputError('--set %s=%s: expected %d numbers at least'
@@ -365,7 +378,8 @@ GROUPS = collections.OrderedDict([
 
 def argument_parser(description, script):
     """The parser of a script, TRAIN, TEST or CHECK, with a flag for each setting that it reads."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)
     add_flags(parser, script)
     return parser
 
@@ -374,18 +388,18 @@ def add_flags(parser, script):
     """Add --config, the flags of the settings that `script` reads, in groups, and --set."""
     for title, part in GROUPS.items():
         group = parser.add_argument_group(title)
-        if part is Config:
-            group.add_argument('--config', default='k600', metavar='PRESET', help='settings to start from: %s, or '
-                               'the .json beside a snapshot (default: k600)' % ', '.join(PRESETS))
-        if part is TrainConfig and script == TRAIN:
-            group.add_argument('--mode', choices=sorted(MODES), help='faults of the published code: mended: none; '
-                               'authors: F1 to F3; or one of them (docs/method.md, section 9; default: mended)')
         for setting in part.settings:
-            if script in setting.scripts and setting.flag and setting.name != 'config':
+            if setting.name == 'config':
+                group.add_argument('--config', default=setting.default, metavar='PRESET|JSON',
+                                   help='%s (default: %s)' % (setting.help, setting.default))
+            elif setting.name == 'faults' and script == TRAIN:
+                group.add_argument('--mode', choices=sorted(MODES), help='%s (default: mended)' % setting.help)
+            elif script in setting.scripts and setting.flag:
                 group.add_argument('--' + setting.name, metavar=None if setting.choices else _metavar(setting),
                                    type=_parser_of(setting), choices=setting.choices or None, help=_help(setting))
-    parser.add_argument('--set', action='append', default=[], metavar='NAME=VALUE',
-                        help='any other setting (docs/settings.md); may be given several times')
+    parser.add_argument_group('other settings').add_argument(
+        '--set', action='append', default=[], metavar='NAME=VALUE',
+        help='any other setting (docs/settings.md); may be given several times')
 
 
 def from_arguments(arguments, script):
@@ -393,7 +407,7 @@ def from_arguments(arguments, script):
 
     Raises InputError where a setting cannot be used.
     """
-    config = _start(arguments.config)
+    config = _base_config(arguments.config)
     readable = {setting.name: setting for setting, _ in _settings_of(config) if script in setting.scripts}
     given = {name: getattr(arguments, name) for name, setting in readable.items()
              if setting.flag and name != 'config' and getattr(arguments, name) is not None}
@@ -411,13 +425,13 @@ def from_arguments(arguments, script):
     return check(override(config, **given))
 
 
-def _start(name):
-    """The preset `name`, or the settings in the JSON file `name`."""
+def _base_config(name):
+    """The preset `name`, or the settings in the JSON file `name`, without those of that one run."""
     if name in PRESETS:
         return PRESETS[name]
     if not os.path.exists(name):
         raise InputError('--config %s: expected %s, or the .json file beside a snapshot' % (name, ', '.join(PRESETS)))
-    return from_dict(read_json(name), name)
+    return override(from_dict(read_json(name), name), resume='auto', accept_changes=False)
 
 
 def _parser_of(setting):
@@ -443,7 +457,7 @@ def _switch(text):
 
 def _metavar(setting):
     kind = type(setting.default)
-    return {bool: 'on|off', tuple: 'N,N', str: 'TEXT'}.get(kind, kind.__name__.upper())
+    return {bool: 'on|off', tuple: 'N,N', str: 'PATH'}.get(kind, kind.__name__.upper())
 
 
 def _text(value):
@@ -455,8 +469,8 @@ def _text(value):
 
 def _help(setting):
     """Help with the unit, and the default of each preset."""
-    unit = '%s; ' % setting.unit if setting.unit else ''
-    return '%s (%sdefault: %s)' % (setting.help.replace('%', '%%'), unit, _defaults(setting))
+    unit = ' [%s]' % setting.unit if setting.unit else ''
+    return '%s%s (default: %s)' % (setting.help.replace('%', '%%'), unit, _defaults(setting))
 
 
 def _defaults(setting):
@@ -480,11 +494,10 @@ def to_markdown():
         lines += ['', '## ' + title[:1].upper() + title[1:], '', '| setting | flag | unit | default | what it is |',
                   '|---|---|---|---|---|']
         for setting in part.settings:
-            if setting.name in ('config', 'faults'):
-                continue
             text = setting.help + (' (%s)' % ', '.join(setting.choices) if setting.choices else '')
-            lines.append('| `%s` | %s | %s | %s | %s |' % (
-                setting.name, 'yes' if setting.flag else '`--set`', setting.unit, _defaults(setting), text))
+            flag = {'faults': '`--mode`'}.get(setting.name, 'yes' if setting.flag else '`--set`')
+            default = {'faults': 'mended', 'config': 'k600'}.get(setting.name) or _defaults(setting)
+            lines.append('| `%s` | %s | %s | %s | %s |' % (setting.name, flag, setting.unit, default, text))
     return '\n'.join(lines)
 
 

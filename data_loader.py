@@ -24,6 +24,12 @@ from dataset.tables import Video, read_class_names, read_info, read_labels, read
 from runtime.errors import InputError
 from runtime.session import tf
 
+MAX_TRIES = 1000  # samples that are tried in place of one
+TRAINING_PATHS = ('source_info', 'source_annotation', 'source_labels', 'source_features', 'source_clips',
+                  'target_info', 'target_annotation', 'target_labels', 'target_categories', 'target_clips')
+VALIDATION_PATHS = ('target_info', 'target_annotation', 'target_categories', 'target_features')
+
+
 
 class Untrimmed(NamedTuple):
     """A batch of source videos."""
@@ -115,7 +121,7 @@ class _Order:
         return index + 1 + int(self[index][1][0]) % self.samples
 
 
-class _Videos:
+class _ValidationOrder:
     """The order of validation: each video once; a video that cannot be read is not replaced."""
 
     def __init__(self, videos):
@@ -140,7 +146,7 @@ class Stream(NamedTuple):
 
 
 @contextlib.contextmanager
-def reported(stream):
+def reader_errors(stream):
     """Raise the error of a sample of `stream` in place of the session error that it caused."""
     try:
         yield
@@ -150,7 +156,7 @@ def reported(stream):
         raise
 
 
-def videos_of(stream, first, count):
+def names_of_samples(stream, first, count):
     """Names of the videos of samples `first` to `first + count`: {name of the stream: [name, …]}."""
     return {name: [getattr(order[index][0], 'video', order[index][0]).name for index in range(first, first + count)]
             for name, order in stream.orders.items()}
@@ -174,7 +180,10 @@ def resolve_classes(config, sides=('source', 'target')):
     for side in sides:
         path, setting = config.data.path(side + '_categories'), side + '_classes'
         expected = getattr(model, setting)
-        if side == 'source' and expected and not os.path.exists(path):
+        if side == 'source' and not os.path.exists(path):
+            if not expected:
+                raise InputError('%s: not found; write the class names, one per line, or give --source_classes N'
+                                 % path)
             continue
         found = len(read_class_names(path))
         if expected and expected != found:
@@ -207,7 +216,7 @@ def training_stream(config, resumed=False):
     orders = [_Order(groups, seed, stream) for stream, groups in
               enumerate([[[video] for video in source], foreground, moments])]
     loaders = [_load_untrimmed(config), _load_foreground(config), _load_moment(config)]
-    for loader, videos in zip(loaders, (source, _videos_of(foreground), _videos_of(moments))):
+    for loader, videos in zip(loaders, (source, _videos_in(foreground), _videos_in(moments))):
         _check_features(loader, videos, bad)
     first = _first_sample()
     datasets = [_samples(tf.data.Dataset.range(first, 2 ** 62), order, loader, bad, data.workers)
@@ -233,19 +242,13 @@ def validation_stream(config, resumed=False):
     data, bad = config.data, _bad_data(config, config.results_dir, resumed)
     check_paths(data, VALIDATION_PATHS)
     videos = _read_subset('target', 'validation', config.model.target_classes, data, collections.Counter(), bad)
-    loader, order, first = _load_validation(config), _Videos(videos), _first_sample()
+    loader, order, first = _load_validation(config), _ValidationOrder(videos), _first_sample()
     _check_features(loader, videos, bad)
     dataset = _samples(tf.data.Dataset.range(first, len(videos)), order, loader, bad, data.workers)
     iterator = _iterator(dataset.batch(config.test.test_batch_size).prefetch(2), data.workers)
     summary = '%d target validation videos' % len(videos)
     return Stream(Validation(*iterator.get_next()), iterator.initializer, first, {'validation': order}, bad,
                   summary), videos
-
-
-MAX_TRIES = 1000  # samples that are tried in place of one
-TRAINING_PATHS = ('source_info', 'source_annotation', 'source_labels', 'source_features', 'source_clips',
-                  'target_info', 'target_annotation', 'target_labels', 'target_categories', 'target_clips')
-VALIDATION_PATHS = ('target_info', 'target_annotation', 'target_categories', 'target_features')
 
 
 def _bad_data(config, folder, resumed):
@@ -258,7 +261,7 @@ def _read_subset(side, subset, classes, data, unusable, bad):
     info, label, annotation = [bad.table_error_handler(side + table, faults)
                                for table in ('_info', '_labels', '_annotation')]
     names = read_info(data.path(side + '_info'), subset, info)
-    nameless = len(faults)
+    faulty_info_rows = len(faults)
     labels_path = data.path(side + '_labels')
     if subset == 'validation' and not os.path.exists(labels_path):
         labels = {}  # results can be written without knowing the answers
@@ -272,14 +275,14 @@ def _read_subset(side, subset, classes, data, unusable, bad):
     known = [name for name in names if subset == 'validation' or name in labels]
     videos = read_videos(known, data.path(side + '_annotation'), labels, data.clip_frames, unusable, annotation)
     if faults:
-        bad.check_share('tables of the %s videos' % side, nameless + len(names) - len(videos),
-                        nameless + len(names), faults[-1])
+        bad.check_share('tables of the %s videos' % side, faulty_info_rows + len(names) - len(videos),
+                        faulty_info_rows + len(names), faults[-1])
     if not videos:
         raise InputError('%s: no %s video is left' % (data.path(side + '_info'), subset))
     return videos
 
 
-def _videos_of(groups):
+def _videos_in(groups):
     return [group[0].video for group in groups]
 
 

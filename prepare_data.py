@@ -13,12 +13,13 @@ SUBCOMMANDS = (fetch, annotation, convert, split, check, demo)
 
 def build_parser():
     """The parser of all subcommands; in its result, `run` is the function of the subcommand."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)
     subparsers = parser.add_subparsers(dest='subcommand', metavar='SUBCOMMAND')
     for module in SUBCOMMANDS:
         description = module.__doc__ or module.NAME  # python -OO removes docstrings
         subparser = subparsers.add_parser(module.NAME, help=description.split('\n')[0], description=description,
-                                          formatter_class=argparse.RawDescriptionHelpFormatter)
+                                          formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
     return parser

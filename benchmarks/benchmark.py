@@ -1,4 +1,4 @@
-"""What the code costs, beside the limits of this machine, whose speed is measured in the same run.
+"""What the code costs, compared with the limits of this machine, which are measured in the same run.
 
     python3 benchmarks/benchmark.py step               # the published size: some minutes
     python3 benchmarks/benchmark.py step --config demo
@@ -42,13 +42,13 @@ OTHERS = 10000  # source videos, and validation videos, of the checks
 
 # The network. Each of these functions is a subcommand: its arguments are the flags, and its dict is printed.
 
-def step(config='k600', batch_size=16, on_nan='stop', divide_widths=1, rows=512, repeats=3):
+def step(config='k600', batch_size=16, on_nan='stop', divide_widths=1, untrimmed_steps=512, repeats=3):
     """Seconds of a training step and of each update in it, against its FLOP at the speed of this machine.
 
     The batch lies on the device, so that nothing but the step is measured; `loading` measures the loader too.
     """
-    resolved = measure.preset(config, batch_size=batch_size, on_nan=on_nan, untrimmed_steps=rows,
-                              moment_steps=rows // 2)
+    resolved = measure.preset(config, batch_size=batch_size, on_nan=on_nan, untrimmed_steps=untrimmed_steps,
+                              moment_steps=untrimmed_steps // 2)
     resolved = resolved._replace(model=settings.divide_widths(resolved.model, divide_widths))
     before = measure.arithmetic_speeds()
     seconds, by_update = _step_seconds(resolved, repeats)
@@ -61,8 +61,8 @@ def step(config='k600', batch_size=16, on_nan='stop', divide_widths=1, rows=512,
 def _against_limit(seconds, counted, speeds):
     """Figures of work that took `seconds`: its `counted` FLOP, the machine's `speeds`, and the time at the faster."""
     limit = counted / 1e9 / max(speeds.values())
-    return dict(seconds=seconds, counted_TFLOP=counted / 1e12, machine_GFLOP_a_second=speeds, limit_seconds=limit,
-                times_the_limit=seconds / limit)
+    return dict(seconds=seconds, counted_TFLOP=counted / 1e12, machine_GFLOP_per_second=speeds,
+                limit_seconds=limit, times_the_limit=seconds / limit)
 
 
 def _step_seconds(config, repeats):
@@ -91,14 +91,15 @@ def _traced_nodes(session, op):
 
 
 def test(config='k600', test_batch_size=16, repeats=5):
-    """Seconds of the network for a test video, in batches, and of the class weights' transfer, once a snapshot."""
+    """Seconds of the network for a test video, in batches, and of the class weights' transfer, once per snapshot."""
     resolved = measure.preset(config, test_batch_size=test_batch_size)
     model = resolved.model
     speeds = measure.arithmetic_speeds()
     with tf.Graph().as_default():
         features = measure.on_device(tf.abs(tf.random.normal(
             (test_batch_size, model.untrimmed_steps, model.feature_width))))
-        layers, transfer = aher_k600_test.keep(aher.transfer(aher.classifier(model, aher.TARGET_CLASSIFIER), model))
+        classifier = aher.classifier(model, aher.TARGET_CLASSIFIER)
+        layers, transfer = aher_k600_test.stored_once(aher.transfer(classifier, model))
         prediction = aher.localize(aher.pyramid(features, model), layers, model)
         detections = aher.detect(prediction, tf.fill([test_batch_size], 100.0), model, resolved.test)
         with new_session() as session:
@@ -190,12 +191,12 @@ def reading(rows=512, feature_width=2048):
 
     read, megabytes = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        for kind in ('float32', 'float16'):
+        for dtype in ('float32', 'float16'):
             for form, write in WRITERS.items():
-                store, name = os.path.join(folder, '%s-%s' % (form, kind)), '%s %s' % (form, kind)
+                store, name = os.path.join(folder, '%s-%s' % (form, dtype)), '%s %s' % (form, dtype)
                 os.mkdir(store)
                 path = os.path.join(store, 'video.' + form)
-                write(path, features.astype(kind))
+                write(path, features.astype(dtype))
                 megabytes[name] = os.path.getsize(path) / 1e6
                 source = path if form == 'hdf5' else store
                 read[name] = milliseconds(lambda: FeatureStore(source, feature_width).read('video'))
@@ -222,7 +223,7 @@ def checking(videos=390000):
     """Seconds of what training checks before it starts: tables, which features exist, two videos of each folder.
 
     Tables and features have just been written, so that they are in the page cache. Nearly all features are links
-    to a few narrow ones, for the checks look up names.
+    to a few narrow ones, because the checks look up names only.
     """
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -241,13 +242,13 @@ def checking(videos=390000):
     return dict(seconds=seconds)
 
 
-def evaluation(results=517793):
+def evaluation(result_count=517793):
     """Seconds to parse and read random results, and of both evaluators, for the segments of Kinetics-600."""
     random, seconds = np.random.RandomState(0), {}
-    content = random_data.ground_truth(random)
+    content = random_data.random_ground_truth(random)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'results.json')
-        write_json(path, random_data.results_for(content, results, random), indent=None)
+        write_json(path, random_data.results_for(content, result_count, random), indent=None)
         truth = measure.timed(seconds, 'ground truth', read_ground_truth, content)
         with open(path, encoding='utf-8') as text:
             parsed = measure.timed(seconds, 'parse JSON', json.load, text)
@@ -272,21 +273,24 @@ HELP = {
     'test_batch_size': 'videos in a test batch',
     'on_nan': 'as of training: skip also checks all gradients in each step',
     'divide_widths': 'divide the width of every layer by this',
-    'rows': 'feature rows of an untrimmed video',
+    'untrimmed_steps': 'feature rows of an untrimmed video; a moment has half as many',
+    'rows': 'rows of a feature file',
     'feature_width': 'columns of a feature file',
     'videos': 'random videos',
-    'results': 'results to evaluate',
+    'result_count': 'results to evaluate',
     'repeats': 'how often to measure',
     'step_seconds': 'seconds of a training step on this machine, as `step` measures them'}
 
 
 def main(argv=None):
     """Run the subcommand of the command line, and print its figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)
     commands = parser.add_subparsers(metavar='COMMAND', dest='command')
     commands.required = True
     for run in SUBCOMMANDS:
-        command = commands.add_parser(run.__name__, help=run.__doc__.splitlines()[0], description=run.__doc__)
+        command = commands.add_parser(run.__name__, help=run.__doc__.splitlines()[0], description=run.__doc__,
+                                      allow_abbrev=False)
         command.set_defaults(run=run)
         for name, parameter in inspect.signature(run).parameters.items():
             default = parameter.default

@@ -9,15 +9,14 @@ import numpy as np
 
 import aher_model as aher
 import config as settings
-from experiments.runs import markdown_table
 
 STEPS = 15000
-ROWS = {  # videos, mean feature rows of a video: a row is 8 frames, at 30 frames a second
+ROWS = {  # videos, mean feature rows of a video: a row is 8 frames, at 30 frames per second
     'source, whole videos (512 rows)': (10000, 512),
     'source, by clip (117 s)': (10000, 439),
     'moments, by clip (10 s)': (390000, 37),
     'target validation, whole videos (512 rows)': (6459, 512)}
-FORMS = {'CSV, 11 bytes a number': 11, 'npy or HDF5, float32': 4, 'float16': 2}
+FORMS = {'CSV, 11 bytes per number': 11, 'npy or HDF5, float32': 4, 'float16': 2}
 
 
 def _layers(rows, model):
@@ -91,12 +90,13 @@ def full_run(step_seconds=35.7):
     numbers = [videos * rows * config.model.feature_width for videos, rows in ROWS.values()]
     gigabytes = np.outer(numbers + [sum(numbers)], list(FORMS.values())) / 1e9
     titles = ['%d × %s' % (videos, kind) for kind, (videos, _) in ROWS.items()] + ['in all']
-    lines = [[title, *['%.0f' % size for size in sizes]] for title, sizes in zip(titles, gigabytes)]
+    rows = [['on disk, GB', *FORMS], ['---'] * (1 + len(FORMS))]
+    rows += [[title, *['%.0f' % size for size in sizes]] for title, sizes in zip(titles, gigabytes)]
     read = bytes_read(config, 4)
-    print('\n'.join(markdown_table(['on disk, GB', *FORMS], lines)))
+    print('\n'.join('| %s |' % ' | '.join(row) for row in rows))
     print('\nA step: %.1f TFLOP; at least %.1f GB moved in memory; %.2f GB read (float32).'
           % (sum(step(config).values()) / 1e12, bytes_moved(config) / 1e9, read / 1e9))
-    print('%d steps of %.1f s: %.1f days; %.3f GB read a second.'
+    print('%d steps of %.1f s: %.1f days; %.3f GB read per second.'
           % (STEPS, step_seconds, STEPS * step_seconds / 86400, read / step_seconds / 1e9))
 
 

@@ -44,14 +44,14 @@ def timed(seconds, name, function, *arguments):
 
 
 def copy_speed(megabytes=256):
-    """Bytes a second of a copy in memory; a byte that is read and written counts once."""
+    """Bytes per second of a copy in memory; a byte that is read and written counts once."""
     source = np.ones(megabytes << 18, np.float32)
     target = np.empty_like(source)
     return source.nbytes / seconds_of(lambda: np.copyto(target, source)).min()
 
 
 def arithmetic_speeds(rows=8192, width=2048, taps=3):
-    """{'convolution', 'product'}: GFLOP a second of TensorFlow, at the size of the network's largest layer."""
+    """{'convolution', 'product'}: GFLOP per second of TensorFlow, at the size of the network's largest layer."""
     with tf.Graph().as_default():
         x, kernel, matrix = [on_device(tf.random.normal(shape)) for shape in (
             (rows // 512, 512, width), (taps, width, width), (rows, width))]

@@ -73,7 +73,7 @@ def training_batch(config):
 
 # Results and ground truth
 
-def ground_truth(random, videos=6461, segments=9638, classes=600):
+def random_ground_truth(random, videos=6461, segments=9638, classes=600):
     """Ground-truth JSON; by default with as many videos, segments and classes as the Kinetics-600 annotation."""
     owners = [*range(videos), *random.randint(0, videos, segments - videos)]
     labels = [*range(classes), *random.randint(0, classes, videos - classes)]

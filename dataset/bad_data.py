@@ -15,8 +15,8 @@ from runtime.files import write_errors
 
 NAME = 'bad_data.csv'
 COLUMNS = ('video', 'stream', 'reason')
-PATIENCE = 60     # seconds that a read may take before slow_read_warning reports it
-MIN_VIDEOS = 100  # videos that the maximum share is taken of, where fewer were read
+SLOW_READ_SECONDS = 60  # slow_read_warning reports a read that takes longer
+MIN_VIDEOS = 100        # videos that the maximum share is taken of, where fewer were read
 
 
 class BadData:
@@ -76,13 +76,13 @@ class BadData:
         return result
 
     def slow_read_warning(self):
-        """A line about a read that takes longer than PATIENCE, once for each such read; else None."""
+        """A line about a read that takes longer than SLOW_READ_SECONDS, once for each such read; else None."""
         for read in list(self._reading.values()):
             start, video, stream = read
-            if time.time() - start > PATIENCE and read not in self._reported:
+            if time.time() - start > SLOW_READ_SECONDS and read not in self._reported:
                 self._reported.add(read)
                 return ('video %s (%s): reading its features has taken more than %g s; check whether the disk '
-                        'answers' % (video, stream, PATIENCE))
+                        'answers' % (video, stream, SLOW_READ_SECONDS))
         return None
 
     def table_error_handler(self, table, errors):

@@ -134,16 +134,16 @@ class FeatureStore:
                              'extract the features again' % (source, values[row, column], row, column))
         return values
 
-    def _check_form(self, source, shape, kind, rows):
+    def _check_form(self, source, shape, dtype, rows):
         """Raise InputError where an array of this shape and dtype cannot be the features of a video."""
-        if kind.hasobject:
+        if dtype.hasobject:
             raise InputError('%s: found Python objects of shape %s, expected rows of %d numbers; objects are '
                              'never loaded, because loading them can run any code. If you trust the file, load it '
                              'where that does no harm, and np.save() its numbers as float32'
                              % (source, shape, self.width))
-        if shape is None or len(shape) != 2 or kind.kind not in 'fiu':
+        if shape is None or len(shape) != 2 or dtype.kind not in 'fiu':
             raise InputError('%s: found an array of shape %s and type %s, expected rows of %d numbers'
-                             % (source, shape, kind, self.width))
+                             % (source, shape, dtype, self.width))
         if shape[1] != self.width:
             raise InputError('%s: found %d columns, expected %d (--feature_width)'
                              % (source, shape[1], self.width))
@@ -183,11 +183,11 @@ class FeatureStore:
         for form in self._forms:
             path = os.path.join(self.path, video + form)
             if os.path.lexists(path):
-                limit = 32 * (rows or MAX_ROWS) * self.width + (1 << 20)  # 32 characters a number, as in a CSV
+                limit = 32 * (rows or MAX_ROWS) * self.width + (1 << 20)  # 32 characters per number, as in a CSV
                 if file_size(path) > limit:
                     raise InputError('%s: found a file of more than %d bytes, more than %d rows of %d numbers need; '
                                      'check that it is one video' % (path, limit, rows or MAX_ROWS, self.width))
-                return path, READERS[form](path, lambda shape, kind: self._check_form(path, shape, kind, rows))
+                return path, READERS[form](path, lambda shape, dtype: self._check_form(path, shape, dtype, rows))
         raise self.missing_error(video)
 
     def missing_error(self, video):
@@ -212,7 +212,7 @@ def _check_chunks(dataset):
                          % size)
     count = np.prod([-(-length // part) for length, part in zip(dataset.shape, dataset.chunks)], dtype=float)
     if count > max(MAX_CHUNKS, len(dataset)):
-        raise ValueError('found %d chunks, expected at most one a row; write it again with larger chunks' % count)
+        raise ValueError('found %d chunks, expected at most one per row; write it again with larger chunks' % count)
     pipeline = dataset.id.get_create_plist()
     filters = [pipeline.get_filter(number)[0] for number in range(pipeline.get_nfilters())]
     compression = [found for found in filters if found in COMPRESSION]
@@ -232,7 +232,7 @@ def _read_npy(path, check):
 
 
 def _read_npz(path, check):
-    # zipfile, for numpy 1's reader prints a traceback of its own where the file is cut short
+    # zipfile, because numpy 1's reader prints a traceback of its own where the file is cut short
     with _read_errors(path, 'not a readable npz file'), zipfile.ZipFile(path) as arrays:
         entries = arrays.infolist()
         if len(entries) != 1:
@@ -272,10 +272,10 @@ def _read_array(file, size, check):
     """Array of an open npy file of `size` bytes; check(shape, dtype) is called before its numbers are read."""
     head = io.BytesIO(file.read(MAX_HEADER))
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    shape, is_fortran, kind = read_header[np.lib.format.read_magic(head)](head)
-    check(shape, kind)
+    shape, is_fortran, dtype = read_header[np.lib.format.read_magic(head)](head)
+    check(shape, dtype)
     file.seek(head.tell())
-    values, found = np.empty(shape[0] * shape[1], kind), size - head.tell()
+    values, found = np.empty(shape[0] * shape[1], dtype), size - head.tell()
     if found != values.nbytes or file.readinto(values.view(np.uint8)) != found or file.read(1):
         raise ValueError('found %d bytes of numbers, expected %d: cut short, or not one array'
                          % (found, values.nbytes))  # the last read has a zip file check its sum

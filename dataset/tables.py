@@ -68,7 +68,7 @@ def check_video_id(video):
 # Class names and annotation text
 
 def read_class_names(path, on_error=raise_error):
-    """Class names of a file, one a line; the line number, from 0, is the class index.
+    """Class names of a file, one per line; the line number, from 0, is the class index.
 
     Raises InputError where the file cannot be read or holds nothing. A line that is empty or repeats a name is an
     error, because it would give a class the name of another.
@@ -85,12 +85,12 @@ def read_class_names(path, on_error=raise_error):
                                 'correct one of the two' % (path, number, name, first_line[name])))
         first_line.setdefault(name, number)
     if not lines:
-        raise InputError('%s: found no class names, expected one a line' % path)
+        raise InputError('%s: found no class names, expected one per line' % path)
     return list(first_line)
 
 
 def read_annotation(path, classes, on_error=raise_error):
-    """Segments of an annotation, in the order of the file: a text file with one segment a row.
+    """Segments of an annotation, in the order of the file: a text file with one segment per row.
 
     A row has four columns, separated by tabs: video, start and end in seconds, class index. Every class index must be
     less than `classes`. Raises InputError where the file cannot be read or has no row.
@@ -269,9 +269,12 @@ def _video(name, entry, label, clip_frames, unusable):
 
 
 def _number(value):
-    if type(value) not in (int, float, str):  # isinstance would take a bool for an int
-        raise TypeError('found %s' % reprlib.repr(value))
-    return _real_number(value) if isinstance(value, str) else float(value)  # a text: of JSON made from a table
+    if type(value) in (int, float):  # isinstance would take a bool for an int
+        return float(value)
+    with contextlib.suppress(ValueError):
+        if isinstance(value, str):  # JSON made from a table may have texts
+            return _real_number(value)
+    raise TypeError('found %s' % reprlib.repr(value))
 
 
 def _edges(annotated):

@@ -17,14 +17,14 @@ if not __package__:  # run as a script, from any folder
 from evaluation import results as shared
 from runtime.errors import InputError, exit_status
 
-BARS_A_COLUMN = 100       # of the figure
+BARS_PER_COLUMN = 100     # of the figure
 MAX_BARS = 2000           # of the figure
 MAX_NAME_CHARACTERS = 60  # of a class name in the figure
 COUNTS = {                # of DetectionPerformance, as the table names them
     'ground_truth': 'ground-truth segments', 'ground_truth_without_length': '  without length (never matched)',
     'classes': 'classes', 'videos': 'videos with segments',
     'videos_without_segments': 'videos without segments (skipped)',
-    'predictions_in_file': 'predictions in the file', 'predictions': 'predictions scored',
+    'predictions_in_file': 'results in the file', 'predictions': 'results scored',
     'predictions_of_unknown_videos': '  of unknown videos (false positives)',
     'predictions_without_length': '  without length (false positives)',
     'dropped_unknown_video': 'skipped: video outside the ground truth',
@@ -156,7 +156,10 @@ def _ap_by_class(is_match, label, truth):
 
 
 def _detection_counts(truth, results, video, scored, skipped_video):
-    """What was scored and what was skipped, by the names in the JSON file, where "dropped" is skipped."""
+    """What was scored and what was skipped, by the names in the JSON file.
+
+    There, "predictions" are results, and "dropped" is skipped.
+    """
     return dict(
         ground_truth=len(truth.segments), ground_truth_without_length=shared.without_length(truth.segments),
         classes=len(truth.classes), videos=len(truth.videos), videos_without_segments=truth.videos_without_segments,
@@ -184,7 +187,7 @@ def to_json(performance):
 
 
 def draw_ap(performance):
-    """A figure of the AP of each class, the best at the top, in columns of at most BARS_A_COLUMN bars.
+    """A figure of the AP of each class, the best at the top, in columns of at most BARS_PER_COLUMN bars.
 
     Raises InputError if there are more than MAX_BARS classes.
     """
@@ -195,7 +198,7 @@ def draw_ap(performance):
     names = [name[:MAX_NAME_CHARACTERS].replace('$', '\\$') for name in performance.classes]
     average = performance.ap.mean(axis=1)
     order = np.argsort(-average, kind='stable')
-    columns = -(-len(order) // BARS_A_COLUMN)
+    columns = -(-len(order) // BARS_PER_COLUMN)
     bars = -(-len(order) // columns)
     names_width, bars_width, height = 0.3 + 0.06 * max(map(len, names)), 2.5, 0.5 + 0.16 * bars
     figure = shared.new_figure((columns * (names_width + bars_width), height))
@@ -225,9 +228,9 @@ def main(argv=None):
     """Evaluate as the command line says: print the table, and write the JSON file and the figure."""
     parser = shared.build_parser(
         (__doc__ or '').split('\n')[0],  # python -OO removes docstrings
-        'what happens with predictions of videos that the ground truth of the subset does not have. official: they '
+        'what happens with results of videos that the ground truth of the subset does not have. official: they '
         'are false positives, as in ActivityNet\'s toolkit. (OpenTAD counts alike, but removes repeated annotations '
-        'first.) authors: they are skipped, as in the published AherNet numbers. Either skips predictions with a '
+        'first.) authors: they are skipped, as in the published AherNet numbers. Either skips results with a '
         'label that the ground truth does not have (default: %(default)s)',
         'the AP of each class as bars')
     args = parser.parse_args(argv)

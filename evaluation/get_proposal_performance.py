@@ -42,14 +42,14 @@ class ProposalPerformance(NamedTuple):
 
 def evaluate_proposals(ground_truth, results, subset='validation', tiou_thresholds=shared.TIOU_THRESHOLDS,
                        max_avg_nr_proposals=MAX_AVG_NR_PROPOSALS):
-    """Recall of the best proposals against their average number a video (AN) → ProposalPerformance.
+    """Recall of the best proposals against their average number per video (AN) → ProposalPerformance.
 
     Labels are ignored. As in the toolkit, an AN is reached by taking the same share of the proposals of every
     video, best first (equal scores in the file's order):
     - The share is of all proposals of the file, also those of videos outside the subset's ground truth. A video
       with n proposals keeps int(n · max_avg_nr_proposals · V / R), and at most n.
-    - A curve has CURVE_POINTS equal steps of AN up to max_avg_nr_proposals. If the file has fewer proposals a
-      video than that, all are used before the last AN and the curve ends flat.
+    - A curve has CURVE_POINTS equal steps of AN up to max_avg_nr_proposals. If the file has fewer proposals
+      per video than that, all are used before the last AN and the curve ends flat.
     - A segment is found if any kept proposal of its video reaches the threshold; one proposal may find several
       segments.
     - AUC is the area by trapezoids from the first AN to the last, divided by the last: at most 99 % by default.
@@ -192,7 +192,7 @@ def main(argv=None):
         'but count among the proposals of the file (default: %(default)s)',
         'recall over AN at each tIoU')
     parser.add_argument('--max_avg_nr_proposals', type=float, default=MAX_AVG_NR_PROPOSALS, metavar='AN',
-                        help='the last AN: average number of proposals a video (default: %(default)g)')
+                        help='the last AN: average number of proposals per video (default: %(default)g)')
     args = parser.parse_args(argv)
     performance = evaluate_proposals(args.ground_truth, args.results, args.subset, args.tiou_thresholds,
                                      args.max_avg_nr_proposals)

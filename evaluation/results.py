@@ -327,7 +327,7 @@ def check_tiou_thresholds(thresholds):
 def build_parser(description, policy_help, figure):
     """The parser of either script; `figure` is what --figure draws."""
     parser = argparse.ArgumentParser(
-        description=description,
+        description=description, allow_abbrev=False,
         epilog='The evaluators of ActivityNet\'s toolkit and of OpenTAD read the same two files. To compare with the '
         'toolkit\'s numbers, use --policy official.')
     parser.add_argument('ground_truth', help='JSON file {"database": {video: {"subset": name, "annotations": '

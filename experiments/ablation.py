@@ -37,7 +37,7 @@ from runtime.files import file_lock, write_text
 PRESET, PUBLISHED = PRESETS['demo'], PRESETS['k600']
 SEEDS = (1, 2, 3, 4, 5)   # the settings of the demo preset were chosen on other seeds
 VALIDATION_VIDEOS = 400
-COLUMNS = ('knob', 'value', 'seed', 'variant') + MEASURES + ('seconds',)
+COLUMNS = ('knob', 'value', 'seed', 'variant') + MEASURES + ('seconds',)  # knob: an older name of the setting
 SHOWN = 'mAP@0.5'         # the measure of the figures
 
 
@@ -49,7 +49,7 @@ class Variant(NamedTuple):
     tests: dict = {}  # further tests, {`variant` in the CSV: flags of the test}
 
 
-# The fully supervised bound trains on as many annotated videos of the target classes in place of the source's.
+# Full supervision: 1,000 annotated videos of the target classes in place of the 900 source videos.
 SUPERVISED = demo.supervised(PRESET.data)
 ANNOTATED = {field: getattr(SUPERVISED, field) for field in SUPERVISED._fields if field.startswith('source_')}
 UNIFORM = 'uniform windows, the label of full'
@@ -81,9 +81,9 @@ ROW_TITLES = [title for variant in VARIANTS for title in (variant.title, *varian
 
 
 class Experiment(NamedTuple):
-    """Runs that are shown together: variants in worlds that differ in one knob of `prepare_data.py demo`."""
+    """Runs that are shown together: variants in worlds that differ in one setting of the world."""
 
-    knob: str
+    setting: str   # flag of `prepare_data.py demo`
     values: tuple
     variants: tuple  # titles
     seeds: tuple
@@ -104,9 +104,9 @@ EXPERIMENTS = collections.OrderedDict([
 
 
 class WorldKey(NamedTuple):
-    """A demo world: the knob that is not at its default ('' where all are), its value, and the seed."""
+    """A demo world: the setting that is not at its default ('' where all are), its value, and the seed."""
 
-    knob: str
+    setting: str
     value: str
     seed: int
 
@@ -118,16 +118,16 @@ class Run(NamedTuple):
     variant: Variant
 
 
-def knob_and_value(knob, value):
+def setting_and_value(setting, value):
     """As WorldKey and the CSV have them: empty where the value is the default."""
-    return ('', '') if value == getattr(DEFAULTS, knob) else (knob, str(value))
+    return ('', '') if value == getattr(DEFAULTS, setting) else (setting, str(value))
 
 
 def runs_of(experiment):
     """The Runs of an Experiment, world by world. Those of the default world are the table's, with all their tests."""
-    worlds = [WorldKey(*knob_and_value(experiment.knob, value), seed)
+    worlds = [WorldKey(*setting_and_value(experiment.setting, value), seed)
               for value in experiment.values for seed in experiment.seeds]
-    return [Run(world, variant._replace(tests={}) if world.knob else variant)
+    return [Run(world, variant._replace(tests={}) if world.setting else variant)
             for world in worlds for variant in VARIANTS if variant.title in experiment.variants]
 
 
@@ -154,7 +154,7 @@ class Runner:
         model = self._path(run.world, re.sub(r'\W', '_', title))
         log, flags = model + '.log', dict(config='demo', data_root=data, threads=1, model_dir=model)
         train = dict(flags, max_steps=self._max_steps, snapshot_step=1000, seed=run.world.seed)
-        if run.world.knob == 'source_classes':
+        if run.world.setting == 'source_classes':
             train['source_classes'] = run.world.value
         train.update(run.variant.train)
         shared.call(log, 'aher_k600_train.py', **train)
@@ -165,7 +165,7 @@ class Runner:
             results = os.path.join(model, 'results-%d' % len(rows))
             shared.call(log, 'aher_k600_test.py', results_dir=results, **flags, **test)
             percents = shared.evaluate(os.path.join(results, RESULTS_NAME % train['max_steps']),
-                                os.path.join(data, PRESET.data.ground_truth))
+                                       os.path.join(data, PRESET.data.ground_truth))
             rows.append((*run.world, row_title, *percents, '%.0f' % (time.time() - started)))
         shutil.rmtree(model)
         with self._lock:
@@ -181,21 +181,21 @@ class Runner:
         """Folder of the world's data, which is made unless it is complete."""
         data = self._path(world, 'data')
         log, annotation = data + '.log', data + '.txt'
-        knobs = {world.knob or 'supervised_videos': world.value or DEFAULTS.source_videos}
+        changed = {world.setting or 'supervised_videos': world.value or DEFAULTS.source_videos}
         with self._worlds[world]:
             shared.call(log, 'prepare_data.py', 'demo', seed=world.seed, validation_videos=VALIDATION_VIDEOS,
-                 write_annotation=annotation)
-            shared.call(log, 'prepare_data.py', 'demo', seed=world.seed, out=data, annotation=annotation, **knobs)
+                        write_annotation=annotation)
+            shared.call(log, 'prepare_data.py', 'demo', seed=world.seed, out=data, annotation=annotation, **changed)
             shared.call(log, 'prepare_data.py', 'annotation', data_root=data)
         return data
 
 
 # Showing
 
-def by_seed(rows, variant, knob='', value=''):
+def by_seed(rows, variant, setting='', value=''):
     """{seed: row} of one variant in one kind of world."""
     return {row['seed']: row for row in rows
-            if (row['variant'], row['knob'], row['value']) == (variant, knob, value)}
+            if (row['variant'], row['knob'], row['value']) == (variant, setting, value)}
 
 
 def values(*selection, measure=None):
@@ -204,7 +204,7 @@ def values(*selection, measure=None):
     return percents[:, MEASURES.index(measure)] if measure else percents
 
 
-def differences(rows, variant):
+def full_minus(rows, variant):
     """[seeds, MEASURES] percents: full minus `variant`, for the seeds that both have."""
     full, other = by_seed(rows, 'full'), by_seed(rows, variant)
     seeds = sorted(set(full) & set(other))
@@ -221,10 +221,10 @@ def table(rows):
                        key=lambda place: (place[0], float(place[1]), ROW_TITLES.index(place[2])))
     lines = part('Percent, mean ± standard deviation.', [(title, values(rows, title)) for title in here])
     lines += part('Full minus each, seed by seed: mean and 95 % confidence interval (Student\'s t).',
-                  [(title, differences(rows, title)) for title in here[1:]], cell='%(mean)+.1f ± %(margin).1f')
+                  [(title, full_minus(rows, title)) for title in here[1:]], cell='%(mean)+.1f ± %(margin).1f')
     lines += part('Other worlds, mean ± standard deviation.',
-                  [('%s %s: %s' % (knob, value, title), values(rows, title, knob, value))
-                   for knob, value, title in elsewhere])
+                  [('%s %s: %s' % (setting, value, title), values(rows, title, setting, value))
+                   for setting, value, title in elsewhere])
     return '\n'.join(lines[1:]) + '\n'
 
 
@@ -256,19 +256,19 @@ def draw_sweep(rows, names, shown):
     panels = [(name, measure) for name in names for measure in shown]
     figure, first = new_figure((4.5 * len(panels), 4)), {}
     for place, (name, measure) in enumerate(panels, start=1):
-        knob, knob_values, variants, _ = EXPERIMENTS[name]
+        setting, setting_values, variants, _ = EXPERIMENTS[name]
         axes = figure.add_subplot(1, len(panels), place, sharey=first.get(measure))
         first.setdefault(measure, axes)
-        seeds = {row['seed'] for row in rows if row['knob'] == knob}  # the table has more
+        seeds = {row['seed'] for row in rows if row['knob'] == setting}  # the table has more
         same = [row for row in rows if row['seed'] in seeds]
         for variant in variants:
-            cells = [values(same, variant, *knob_and_value(knob, value), measure=measure)
-                     for value in knob_values]
-            points = [(value, *shared.summarize(cell)) for value, cell in zip(knob_values, cells) if len(cell)]
+            cells = [values(same, variant, *setting_and_value(setting, value), measure=measure)
+                     for value in setting_values]
+            points = [(value, *shared.summarize(cell)) for value, cell in zip(setting_values, cells) if len(cell)]
             if points:
                 places, means, deviations, _ = zip(*points)
                 axes.errorbar(places, means, yerr=np.nan_to_num(deviations), fmt='o-', capsize=3, label=variant)
-        axes.set(xticks=knob_values, xlabel=knob, ylabel='%s, %%' % measure)
+        axes.set(xticks=setting_values, xlabel=setting, ylabel='%s, %%' % measure)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     figure.tight_layout()
@@ -283,7 +283,7 @@ def show(path):
     print(text)
     write_figure(stem + '.png', draw_table(rows))
     for end, names in (('_relatedness', ('relatedness',)), ('_growth', ('source_classes', 'moments'))):
-        if all(any(row['knob'] == EXPERIMENTS[name].knob for row in rows) for name in names):
+        if all(any(row['knob'] == EXPERIMENTS[name].setting for row in rows) for name in names):
             write_figure(stem + end + '.png', draw_sweep(rows, names, ('accuracy', SHOWN)))
 
 
@@ -291,7 +291,8 @@ def show(path):
 
 def build_parser():
     """The parser of this script."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)
     parser.add_argument('--only', choices=[*EXPERIMENTS, 'none'],
                         help='the runs of one experiment; none: only write the table and the figures')
     parser.add_argument('--seeds', metavar='N,N,…', type=lambda text: tuple(map(int, text.split(','))),

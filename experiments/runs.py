@@ -58,7 +58,7 @@ def run_all(jobs, run, path, processes):
 
 
 def read_rows(path, columns):
-    """Rows of the CSV `path`, a dict each. A file that does not exist is created with a header of `columns`."""
+    """Rows of the CSV `path`, one dict per row. A file that does not exist is created with a header of `columns`."""
     if not os.path.exists(path):
         append_text(path, ','.join(columns) + '\n')
     with open(path, newline='') as text:

@@ -62,11 +62,21 @@ def format_table(rows):
     return '\n'.join(percents_table('source share', 'splits', lines)) + '\n'
 
 
+def parse_shares(text):
+    """The shares of a text such as '0.75,0.5'."""
+    try:
+        return [float(share) for share in text.split(',')]
+    except ValueError:
+        raise argparse.ArgumentTypeError('"%s": expected numbers separated by commas' % text) from None
+
+
 def main(argv=None):
     """Make the runs that are missing, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)
     parser.add_argument('--out', default='data/splits', help='folder of the world and the runs (default %(default)s)')
-    parser.add_argument('--shares', default='0.75,0.5', help='shares of source classes (default %(default)s)')
+    parser.add_argument('--shares', type=parse_shares, default='0.75,0.5', metavar='SHARE,SHARE,…',
+                        help='shares of source classes (default %(default)s)')
     parser.add_argument('--splits', type=int, default=10,
                         help='splits for each share; their seeds count from 0 (default %(default)s)')
     add_flags(parser)
@@ -78,8 +88,8 @@ def main(argv=None):
     with file_lock(os.path.join(out, '.lock')):
         call(os.path.join(out, 'world.txt'), 'prepare_data.py', 'demo', out=world_folder(out, videos),
              source_videos=videos, moments_per_class=1)
-        wanted = [Key(videos, float(share), seed, arguments.max_steps) for seed in range(arguments.splits)
-                  for share in arguments.shares.split(',')]
+        wanted = [Key(videos, share, seed, arguments.max_steps) for seed in range(arguments.splits)
+                  for share in arguments.shares]
         done = {key_of(row) for row in read_rows(path, columns)}
         run_all([key for key in wanted if key not in done], lambda key: run(key, out), path, arguments.processes)
         table = format_table([row for row in read_rows(path, columns) if key_of(row) in wanted])

@@ -1,4 +1,4 @@
-"""The updates of a training step, one after the other, each with the gradients at the weights the one before left."""
+"""The updates of a training step: one after the other, each with gradients at the weights that the last one left."""
 import collections
 from typing import NamedTuple
 

@@ -1,8 +1,8 @@
 """Turn an annotation and class names into the ground-truth JSON, and report what is in it.
 
-An annotation is a text file with one segment a row, separated by tabs: video, start and end in seconds, class index.
-Class names are a text file with one name a line; the line number, from 0, is the class index. The ground truth has
-ActivityNet's form, which the evaluation scripts read.
+An annotation is a text file with one segment per row: video, start and end in seconds, class index, separated by
+tabs. Class names are a text file with one name per line; the line number, from 0, is the class index. The ground
+truth has ActivityNet's form, which the evaluation scripts read.
 """
 import collections
 import json
@@ -22,8 +22,8 @@ GROUND_TRUTH = DataConfig().ground_truth
 PERCENTILES = (1, 25, 50, 75, 99)
 
 
-class Summary(NamedTuple):
-    """What an annotation holds; `summarize` defines the fields."""
+class AnnotationReport(NamedTuple):
+    """What an annotation holds; `report_of` defines the fields."""
 
     segments: int
     videos: int
@@ -41,23 +41,23 @@ def add_arguments(parser):
     parser.add_argument('--categories', help='class names (default: DATA_ROOT/%s)' % CATEGORIES)
     parser.add_argument('--out', help='JSON file to write (default: DATA_ROOT/%s)' % GROUND_TRUTH)
     parser.add_argument('--drop_duplicates', action='store_true',
-                        help='drop rows that repeat an earlier row; by default all rows are kept, as in the '
+                        help='skip rows that repeat an earlier row; by default all rows are kept, as in the '
                              'published numbers')
 
 
 def run(args):
-    """Write the ground truth and print the report, which is of the rows before duplicates are dropped."""
+    """Write the ground truth and print the report, which is of the rows before duplicates are skipped."""
     annotation, categories = _input_path(args, 'annotation', ANNOTATION), _input_path(args, 'categories', CATEGORIES)
     out = args.out or os.path.join(args.data_root, GROUND_TRUTH)
     class_names = read_class_names(categories)
     segments = read_annotation(annotation, len(class_names))
-    summary = summarize(segments)
-    print('%s\n%s' % (annotation, format_summary(summary, class_names)))
+    report = report_of(segments)
+    print('%s\n%s' % (annotation, format_report(report, class_names)))
     if args.drop_duplicates:
         segments = without_duplicates(segments)
-        print('dropped %d duplicate rows' % summary.duplicate_rows)
+        print('skipped %d duplicate rows' % report.duplicate_rows)
     write_ground_truth(out, segments, class_names)
-    print('wrote %s: %d segments of %d videos' % (out, len(segments), summary.videos))
+    print('wrote %s: %d segments of %d videos' % (out, len(segments), report.videos))
 
 
 def _input_path(args, flag, default):
@@ -85,8 +85,8 @@ def write_ground_truth(path, segments, class_names):
     write_text(path, json.dumps(ground_truth(segments, class_names), indent=1) + '\n')
 
 
-def summarize(segments):
-    """Summary of at least one segment.
+def report_of(segments):
+    """The AnnotationReport of at least one segment.
 
     - A duplicate row repeats an earlier row in all four columns; the earlier row is not counted.
     - A video is overlapping where two of its segments, of any class, share time. A duplicate overlaps its original;
@@ -97,7 +97,7 @@ def summarize(segments):
     for segment in segments:
         by_video[segment.video].append(segment)
     labels = {video: sorted({segment.label for segment in rows}) for video, rows in by_video.items()}
-    return Summary(
+    return AnnotationReport(
         segments=len(segments), videos=len(by_video), classes=len({segment.label for segment in segments}),
         duplicate_rows=len(segments) - len(set(segments)), overlapping_videos=sum(map(_overlap, by_video.values())),
         mixed_videos=[(video, found) for video, found in labels.items() if len(found) > 1],
@@ -110,18 +110,18 @@ def _overlap(segments):
     return any(start < end for (_, end), (start, _) in zip(edges, edges[1:]))
 
 
-def format_summary(summary, class_names):
-    """The report, one fact a line."""
+def format_report(report, class_names):
+    """The report as text, one fact per line."""
     counts = (
-        ('segments', '%d (%.2f a video)' % (summary.segments, summary.segments / summary.videos)),
-        ('videos', summary.videos),
-        ('classes', '%d of %d' % (summary.classes, len(class_names))),
-        ('exact duplicate rows', summary.duplicate_rows),
-        ('videos with overlapping segments', summary.overlapping_videos),
-        ('videos of several classes', len(summary.mixed_videos)))
-    lengths = '  '.join('%d%%: %.2f' % pair for pair in zip(PERCENTILES, summary.lengths))
+        ('segments', '%d (%.2f per video)' % (report.segments, report.segments / report.videos)),
+        ('videos', report.videos),
+        ('classes', '%d of %d' % (report.classes, len(class_names))),
+        ('exact duplicate rows', report.duplicate_rows),
+        ('videos with overlapping segments', report.overlapping_videos),
+        ('videos of several classes', len(report.mixed_videos)))
+    lengths = '  '.join('%d%%: %.2f' % pair for pair in zip(PERCENTILES, report.lengths))
     return '\n'.join(
         ['  %-34s %s' % count for count in counts]
         + ['    %s: %s' % (video, ', '.join(class_names[label] for label in labels))
-           for video, labels in summary.mixed_videos]
+           for video, labels in report.mixed_videos]
         + ['  %-34s %s' % ('segment length, percentiles in s', lengths)])

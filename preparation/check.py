@@ -41,8 +41,8 @@ def run(args):
     counts = defects.counts
     if counts:
         print(defects)
-        raise InputError('%s: found %d defects of %d kinds, listed above; correct them, or skip such data with '
-                         '--bad_data skip' % (config.data.data_root, sum(counts.values()), len(counts)))
+        raise InputError('%s: found %d defects of %d kinds, listed above; correct them, or train and test '
+                         'with --bad_data skip' % (config.data.data_root, sum(counts.values()), len(counts)))
     print('no defects found')
 
 
@@ -86,14 +86,14 @@ def check(config, sample=SAMPLE):
     names = {side: _check_class_names(side, config, defects) for side in ('source', 'target')}
     for side, subset in (('source', 'training'), ('target', 'training'), ('target', 'validation')):
         classes = getattr(config.model, side + '_classes') or len(names[side])
-        videos[side, subset] = _check_tables(side, subset, classes, data, defects, summary)
+        videos[side, subset] = _list_table_defects(side, subset, classes, data, defects, summary)
     validation = [video.name for video in videos['target', 'validation']]
     _check_ground_truth(data, validation, names['target'], defects, summary)
     for field, side, subset, by_clip in (
             ('source_features', 'source', 'training', False), ('source_clips', 'source', 'training', True),
             ('target_clips', 'target', 'training', True), ('target_features', 'target', 'validation', False)):
         with defects.of('features'):
-            _check_features(field, videos[side, subset], by_clip, config, sample, defects, summary)
+            _list_feature_defects(field, videos[side, subset], by_clip, config, sample, defects, summary)
     return defects, summary
 
 
@@ -101,7 +101,10 @@ def _check_class_names(side, config, defects):
     """Usable class names of one side. Those of the source may be missing where their number is given."""
     path, setting, names = config.data.path(side + '_categories'), side + '_classes', []
     expected = getattr(config.model, setting)
-    if side == 'source' and expected and not os.path.exists(path):
+    if side == 'source' and not os.path.exists(path):
+        if not expected:
+            defects.add('class names', '%s: not found; write the class names, one per line, or give '
+                        '--source_classes N' % path)
         return names
     with defects.of('class names') as on_error:
         names = read_class_names(path, on_error)
@@ -111,7 +114,7 @@ def _check_class_names(side, config, defects):
     return names
 
 
-def _check_tables(side, subset, classes, data, defects, summary):
+def _list_table_defects(side, subset, classes, data, defects, summary):
     """Usable videos of one side and subset."""
     info, labels, annotation = [data.path(side + end) for end in ('_info', '_labels', '_annotation')]
     names, label_of, videos, unusable = [], {}, [], collections.Counter()
@@ -168,7 +171,7 @@ def _check_ground_truth(data, validation, class_names, defects, summary):
             sum(len(entry['annotations']) for entry in annotated.values()), len(annotated)))
 
 
-def _check_features(field, videos, by_clip, config, sample, defects, summary):
+def _list_feature_defects(field, videos, by_clip, config, sample, defects, summary):
     """Check that all videos have features, and read those of a sample that is spread evenly over them."""
     store = FeatureStore(config.data.path(field), config.model.feature_width)
     if not store.exists():

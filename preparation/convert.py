@@ -70,6 +70,9 @@ def run(args):
     for path in paths:
         out = args.out or path + ('.h5' if args.form == 'hdf5' else '')
         conversion = Conversion(path, out, args.feature_width, args.dtype, args.rows or 0, durations)
+        if not args.path and _is_npy_already(conversion):
+            print('%s: nothing to convert, the files are npy already' % path)
+            continue
         converted, already_there, errors = convert(conversion, args.form, args.workers or os.cpu_count())
         print('%s: %d videos converted and verified, %d there already' % (out, converted, already_there))
         failures += errors
@@ -132,6 +135,13 @@ def _forms(conversion):
     """Endings of the files to convert: all of FORMS, but not .npy where .npy files are written to the same folder."""
     same = os.path.exists(conversion.out) and os.path.samefile(conversion.source, conversion.out)
     return tuple(form for form in FORMS if form != '.npy' or not same)
+
+
+def _is_npy_already(conversion):
+    """Whether .npy files would be written to a folder that has only .npy files."""
+    if '.npy' in _forms(conversion) or not os.path.isdir(conversion.source):
+        return False
+    return {os.path.splitext(name)[1] for name in os.listdir(conversion.source)}.intersection(FORMS) == {'.npy'}
 
 
 def find_sources(conversion):

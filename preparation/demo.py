@@ -32,7 +32,7 @@ from config import PRESETS, DataConfig
 from dataset.features import interpolate
 from dataset.tables import read_annotation, read_class_names, without_duplicates
 from preparation import demo_world
-from preparation.demo_world import CLIP_FRAMES, KNOBS, Settings
+from preparation.demo_world import CLIP_FRAMES, WORLD_SETTINGS, Settings
 from runtime.errors import InputError
 from runtime.files import read_json, sha256, write_text
 
@@ -48,6 +48,7 @@ MANIFEST = 'demo_manifest.json'
 MAX_CLASSES = 10000  # of an annotation: a larger class index is a typing error
 DECIMALS = 3         # of a feature: versions of numpy differ after these, and CSV and npy hold the same numbers
 PERCENTILES = (1, 25, 50, 75, 99)  # of --statistics
+ANNOTATION_SIZE = {'validation_videos': 200, 'target_classes': 20}  # flags of --write_annotation, and their defaults
 
 TARGET_NAMES = ('bimbling', 'clondering', 'dappering', 'elmering', 'frindling', 'glimbering', 'hopscudding',
                 'jinkering', 'kettling_up', 'lollaping', 'mizzling', 'nimbering', 'ombling', 'pindling',
@@ -79,14 +80,14 @@ def rows_by_video(annotation):
 
 
 def statistics(annotations):
-    """Table of annotation files, a line each: numbers of segments, videos and classes; lengths of segments."""
+    """Table of annotation files, one file per line: numbers of segments, videos and classes; lengths of segments."""
     lines = []
     for path in annotations:
         rows = pd.DataFrame(read_annotation(path, MAX_CLASSES))
         videos, lengths = rows.video.nunique(), np.percentile(rows.end - rows.start, PERCENTILES)
         lines.append([len(rows), videos, rows.label.nunique(), '%.2f' % (len(rows) / videos),
                       *['%.1f' % length for length in lengths], path])
-    return pd.DataFrame(lines, columns=['segments', 'videos', 'classes', 'segments a video', *[
+    return pd.DataFrame(lines, columns=['segments', 'videos', 'classes', 'segments per video', *[
         'seconds, %d %%' % level for level in PERCENTILES], 'file']).to_string(index=False)
 
 
@@ -101,7 +102,7 @@ def target_names(annotation, classes):
 
 # The data set
 
-class Part(NamedTuple):
+class VideoSet(NamedTuple):
     """Videos that have their tables in common, and where tables and features are written."""
 
     paths: DataConfig  # its data_root is --out
@@ -130,26 +131,26 @@ def supervised(paths):
 
 
 def plan(settings, annotation, paths, seed):
-    """[Part of the source, of the target, and of full supervision if it has videos], without features."""
+    """[VideoSet of the source, of the target, and of full supervision if it has videos], without features."""
     rows = rows_by_video(annotation)
     classes = 1 + max(label for video_rows in rows.values() for _, _, label in video_rows)
     names = target_names(annotation, classes)
     source_names = ['demo_source_action_%03d' % (index + 1) for index in range(settings.source_classes)]
     target = demo_world.moment_videos(settings, classes, seed) + demo_world.validation_videos(rows, seed)
     annotated = demo_world.supervised_videos(settings, classes, seed)
-    parts = [Part(paths, 'source', 'source', demo_world.source_videos(settings, seed), source_names),
-             Part(paths, 'target', 'target', target, names),
-             Part(supervised(paths), 'source', 'target', annotated, names)]
-    return [part for part in parts if part.videos]
+    video_sets = [VideoSet(paths, 'source', 'source', demo_world.source_videos(settings, seed), source_names),
+                  VideoSet(paths, 'target', 'target', target, names),
+                  VideoSet(supervised(paths), 'source', 'target', annotated, names)]
+    return [video_set for video_set in video_sets if video_set.videos]
 
 
-def files_of(parts, form):
+def files_of(video_sets, form):
     """Every file that is made, and the ground truth that `prepare_data.py annotation` adds; paths below --out."""
-    paths = parts[0].paths
+    paths = video_sets[0].paths
     files = [paths.path('target_categories'), paths.path('ground_truth'), os.path.join(paths.data_root, COPY)]
-    for part in parts:
-        files += [part.table(name) for name in ('info', 'labels', 'annotation')]
-        files += [file for video in part.videos for file in part.feature_files(video, form).values()]
+    for video_set in video_sets:
+        files += [video_set.table(name) for name in ('info', 'labels', 'annotation')]
+        files += [file for video in video_set.videos for file in video_set.feature_files(video, form).values()]
     return [os.path.relpath(file, paths.data_root) for file in files]
 
 
@@ -166,33 +167,34 @@ def write_features(path, features):
         np.savetxt(path, rounded, '%%.%df' % DECIMALS, ',', header=header, comments='')
 
 
-def write_tables(part):
+def write_tables(video_set):
     """Write info table, label table and annotation JSON."""
     info = pd.DataFrame(
         [(video.name, video.frames, '%.2f' % video.seconds, video.fps, '%.4f' % (video.frames / video.seconds),
-          video.subset, CLIP_FRAMES * video.clips) for video in part.videos],
+          video.subset, CLIP_FRAMES * video.clips) for video in video_set.videos],
         columns=['video', 'numFrame', 'seconds', 'fps', 'rfps', 'subset', 'featureFrame'])
     annotation = {video.name: {
         'duration_second': video.seconds, 'duration_frame': video.frames, 'feature_frame': CLIP_FRAMES * video.clips,
-        'annotations': [{'segment': segment, 'label': part.names[label]} for *segment, label in video.segments]}
-        for video in part.videos}
-    write_text(part.table('info'), info.to_csv(index=False))
-    write_text(part.table('labels'), ''.join(
-        '%s %d %d\n' % (video.name, CLIP_FRAMES * video.clips, video.label) for video in part.videos))
-    write_text(part.table('annotation'), json.dumps(annotation, indent=1) + '\n')
+        'annotations': [{'segment': segment, 'label': video_set.names[label]} for *segment, label in video.segments]}
+        for video in video_set.videos}
+    write_text(video_set.table('info'), info.to_csv(index=False))
+    write_text(video_set.table('labels'), ''.join(
+        '%s %d %d\n' % (video.name, CLIP_FRAMES * video.clips, video.label) for video in video_set.videos))
+    write_text(video_set.table('annotation'), json.dumps(annotation, indent=1) + '\n')
 
 
-def write_data_set(settings, parts, annotation, form, seed):
+def write_data_set(settings, video_sets, annotation, form, seed):
     """Write all files of the data set; a progress bar shows the videos."""
-    paths, names = parts[1].paths, parts[1].names
+    paths, names = video_sets[1].paths, video_sets[1].names
     write_text(paths.path('target_categories'), '\n'.join(names) + '\n')
     shutil.copyfile(annotation, os.path.join(paths.data_root, COPY))
-    for part in parts:
-        write_tables(part)
+    for video_set in video_sets:
+        write_tables(video_set)
     features = demo_world.feature_maker(settings, len(names), seed)
-    for part, video in tqdm([(part, video) for part in parts for video in part.videos], unit='video', disable=None):
-        clips = features(video, part.classes)
-        for field, path in part.feature_files(video, form).items():
+    videos = [(video_set, video) for video_set in video_sets for video in video_set.videos]
+    for video_set, video in tqdm(videos, unit='video', disable=None):
+        clips = features(video, video_set.classes)
+        for field, path in video_set.feature_files(video, form).items():
             write_features(path, clips if field.endswith('_clips') else interpolate(
                 clips, UNTRIMMED_STEPS, video.seconds, video.frames, CLIP_FRAMES))
 
@@ -221,10 +223,10 @@ def make(settings, annotation, paths, form, seed, force=False):
         raise InputError('%s: found other files, expected an empty folder or an earlier demo; name another folder '
                          'with --out, or write into this one with --force' % out)
     before = before or {'files': []}
-    parts = plan(settings, annotation, paths, seed)
-    manifest = {'settings': dict(settings._asdict()), 'seed': seed, 'form': form, 'target_names': parts[1].names,
+    video_sets = plan(settings, annotation, paths, seed)
+    manifest = {'settings': dict(settings._asdict()), 'seed': seed, 'form': form, 'target_names': video_sets[1].names,
                 'annotation_sha256': sha256(annotation), 'code_sha256': [sha256(path) for path in CODE],
-                'files': files_of(parts, form)}
+                'files': files_of(video_sets, form)}
     if before.get('summary') and before == dict(manifest, summary=before['summary']) and all(
             os.path.exists(os.path.join(out, name)) for name in before['files'] if name != DATA.ground_truth):
         return '%s: nothing to do, the data are complete: %s' % (out, before['summary'])
@@ -235,9 +237,9 @@ def make(settings, annotation, paths, form, seed, force=False):
         if os.path.isfile(file):
             os.remove(file)
     write_text(os.path.join(out, MANIFEST), json.dumps(manifest, indent=1) + '\n')  # no summary: not complete yet
-    write_data_set(settings, parts, annotation, form, seed)
-    manifest['summary'] = '; '.join('%d %s videos of %d classes' % (len(part.videos), part.side, len(part.names))
-                                    for part in parts)
+    write_data_set(settings, video_sets, annotation, form, seed)
+    manifest['summary'] = '; '.join('%d %s videos of %d classes' % (len(videos), side, len(names))
+                                    for _, side, _, videos, names in video_sets)
     write_text(os.path.join(out, MANIFEST), json.dumps(manifest, indent=1) + '\n')
     return '%s: made in %.0f s: %s' % (out, time.time() - started, manifest['summary'])
 
@@ -254,15 +256,16 @@ def add_arguments(parser):
     parser.add_argument('--form', choices=('npy', 'csv'), default='npy', help='of features (default: %(default)s)')
     parser.add_argument('--force', action='store_true', help='write into a folder that has other files')
     world = parser.add_argument_group('the world')
-    for knob in KNOBS:
-        kind = type(knob.default)
-        world.add_argument('--' + knob.name, type=kind, default=knob.default, metavar=kind.__name__.upper(),
-                           help='%s (default: %s)' % (knob.help, knob.default))
+    for setting in WORLD_SETTINGS:
+        kind = type(setting.default)
+        world.add_argument('--' + setting.name, type=kind, default=setting.default, metavar=kind.__name__.upper(),
+                           help='%s (default: %s)' % (setting.help, setting.default))
     instead = parser.add_argument_group('instead of making data')
     instead.add_argument('--write_annotation', metavar='FILE',
                          help='write an artificial annotation of --validation_videos and --target_classes')
-    instead.add_argument('--validation_videos', type=int, default=200, metavar='INT', help='(default: %(default)s)')
-    instead.add_argument('--target_classes', type=int, default=20, metavar='INT', help='(default: %(default)s)')
+    for name, default in ANNOTATION_SIZE.items():
+        instead.add_argument('--' + name, type=int, metavar='INT',
+                             help='only with --write_annotation (default: %d)' % default)
     instead.add_argument('--statistics', metavar='FILE', nargs='+',
                          help='print how many segments annotations have, and how long these are')
 
@@ -271,8 +274,15 @@ def check(args):
     """Raise InputError where a flag has a value that cannot be used."""
     if not args.out:
         raise InputError('--out: found nothing, expected a folder')
-    ranges = [('seed', 0, 2 ** 32 - 1), ('validation_videos', 1, np.inf), ('target_classes', 1, np.inf)]
-    for name, minimum, maximum in ranges + [(knob.name, knob.minimum, knob.maximum) for knob in KNOBS]:
+    ranges = [('seed', 0, 2 ** 32 - 1)]
+    ranges += [(setting.name, setting.minimum, setting.maximum) for setting in WORLD_SETTINGS]
+    for name in ANNOTATION_SIZE:
+        if getattr(args, name) is not None:
+            if not args.write_annotation:
+                raise InputError('--%s: only with --write_annotation; a demo world has the %s of its annotation'
+                                 % (name, name.split('_')[1]))
+            ranges.append((name, 1, np.inf))
+    for name, minimum, maximum in ranges:
         value = getattr(args, name)
         if not minimum <= value <= maximum or value == np.inf:
             raise InputError('--%s %s: expected a number from %s%s'
@@ -288,9 +298,10 @@ def run(args):
     if args.statistics:
         print(statistics(args.statistics))
     elif args.write_annotation:
-        write_text(args.write_annotation, annotation_text(args.validation_videos, args.target_classes, args.seed))
-        print('wrote %s: %d videos of %d classes'
-              % (args.write_annotation, args.validation_videos, args.target_classes))
+        videos, classes = [default if getattr(args, name) is None else getattr(args, name)
+                           for name, default in ANNOTATION_SIZE.items()]
+        write_text(args.write_annotation, annotation_text(videos, classes, args.seed))
+        print('wrote %s: %d videos of %d classes' % (args.write_annotation, videos, classes))
     else:
         settings = Settings(**{name: getattr(args, name) for name in Settings._fields})
         paths = DATA._replace(data_root=args.out)

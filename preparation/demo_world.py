@@ -44,23 +44,26 @@ DEMO = PRESETS['demo']
 CLIP_FRAMES = DEMO.data.clip_frames
 
 
-# Settings of the world: a Knob is a flag of `prepare_data.py demo` and a field of Settings.
-Knob = collections.namedtuple('Knob', 'name default minimum maximum help')
-KNOBS = (
-    Knob('source_videos', 1000, 1, np.inf, 'untrimmed, annotated videos of the source classes; every tenth is for '
-         'validation'),
-    Knob('source_classes', DEMO.model.source_classes, 1, np.inf, 'number of source classes'),
-    Knob('moments_per_class', 60, 1, np.inf, 'training moments of each target class'),
-    Knob('supervised_videos', 0, 0, np.inf, 'untrimmed, annotated training videos of the target classes, in '
-         'OUT/supervised; only an upper bound, full supervision, trains on them'),
-    Knob('feature_width', DEMO.model.feature_width, 1, np.inf, 'columns of a feature file'),
-    Knob('relatedness', 0.8, 0, 1, 'probability that an attribute of a target class is of the source classes\' pool; '
-         'with 0 the two sides share nothing'),
-    Knob('context_strength', 0.8, 0, np.inf, 'length, in latent space, of the context beside a segment (an attribute '
-         'has length 1); 0 turns the context off'),
+# A WorldSetting is a flag of `prepare_data.py demo` and a field of Settings.
+WorldSetting = collections.namedtuple('WorldSetting', 'name default minimum maximum help')
+WORLD_SETTINGS = (
+    WorldSetting('source_videos', 1000, 1, np.inf,
+                 'untrimmed, annotated videos of the source classes; every tenth is for validation'),
+    WorldSetting('source_classes', DEMO.model.source_classes, 1, np.inf, 'number of source classes'),
+    WorldSetting('moments_per_class', 60, 1, np.inf, 'training moments of each target class'),
+    WorldSetting('supervised_videos', 0, 0, np.inf,
+                 'untrimmed, annotated training videos of the target classes, in OUT/supervised; only an upper '
+                 'bound, full supervision, trains on them'),
+    WorldSetting('feature_width', DEMO.model.feature_width, 1, np.inf, 'columns of a feature file'),
+    WorldSetting('relatedness', 0.8, 0, 1,
+                 'probability that an attribute of a target class is of the source classes\' pool; with 0 the two '
+                 'sides share nothing'),
+    WorldSetting('context_strength', 0.8, 0, np.inf,
+                 'length, in latent space, of the context beside a segment (an attribute has length 1); 0 turns the '
+                 'context off'),
 )
-Settings = collections.namedtuple('Settings', [knob.name for knob in KNOBS],
-                                  defaults=[knob.default for knob in KNOBS])
+Settings = collections.namedtuple('Settings', [setting.name for setting in WORLD_SETTINGS],
+                                  defaults=[setting.default for setting in WORLD_SETTINGS])
 
 # Lengths are in latent space, where an attribute has length 1.
 LATENT_WIDTH = 48         # D; fewer: attributes, scenes and noise overlap more
@@ -75,13 +78,13 @@ PHASE_SECONDS = 6.0       # the start and the end phase last this long, or a thi
 CONTEXT_SECONDS = 6.0     # distance from a segment at which the context has faded to 1/e
 CONTEXT_LIKENESS = 0.35   # share of the action itself in its context
 SCENES = 12               # shared scenes
-SCENES_A_VIDEO = 3        # shared scenes that the background of a video mixes
+SCENES_PER_VIDEO = 3      # shared scenes that the background of a video mixes
 SCENE_STRENGTH = 1.8      # length of a scene: how different the backgrounds of videos are
 OCCLUSION = 0.35          # share of the scene that an action hides, so that it does not raise all features
 SHOT_SECONDS = 40.0       # between two cuts, on average
 DRIFT, DRIFT_SECONDS = 0.4, 40.0             # deviation (a length) and time scale of the drift of a scene
 FLUCTUATION, FLUCTUATION_SECONDS = 0.4, 3.0  # the same of the fluctuation
-FRAGMENTS_A_MINUTE = 3.0  # of background
+FRAGMENTS_PER_MINUTE = 3.0  # of background
 FRAGMENTS = (             # kinds of fragments: lowest strength, range of strengths, shortest and longest in seconds
     (0.6, 0.5, 2, 8),          # one attribute at full strength
     (0.25, 0.25, 3, 15),       # a weak action
@@ -224,7 +227,7 @@ class DemoVideo(NamedTuple):
     name: str
     subset: str      # training or validation
     label: int       # class index
-    fps: int         # frames a second: 25 or 30
+    fps: int         # frames per second: 25 or 30
     frames: int      # duration
     actions: tuple   # what happens: (start s, end s, class index); may begin before the video and end after it
     segments: tuple  # what is annotated: (start s, end s, class index)
@@ -257,13 +260,16 @@ def untrimmed_video(name, subset, rows, tail, seed):
 
 
 def _draw_frames(seconds, rng):
-    """(frames a second, number of frames that cover `seconds`); at least two clips."""
+    """(frames per second, number of frames that cover `seconds`); at least two clips."""
     fps = 25 if rng.uniform() < 0.25 else 30
     return fps, max(int(np.ceil(seconds * fps)), 2 * CLIP_FRAMES)
 
 
 def labelled_segments(statistics, videos, classes, rng):
-    """Rows (start s, end s, class index) of each of `videos` videos: one class a video, all classes equally often."""
+    """Rows (start s, end s, class index) of each of `videos` videos: one class per video.
+
+    All classes are equally frequent.
+    """
     labels = rng.permutation(np.arange(videos) % classes)
     return [tuple(segment + (int(label),) for segment in segments)
             for label, segments in zip(labels, draw_segments(statistics, videos, rng))]
@@ -456,7 +462,7 @@ def fragments(world, relatedness, times, rng):
     """Pieces of other actions at random times → [n, D], a third of each kind; only the background shows them."""
     pieces = np.zeros((len(times), LATENT_WIDTH))
     span = times[-1] + times[0]
-    for _ in range(rng.poisson(FRAGMENTS_A_MINUTE * span / 60)):
+    for _ in range(rng.poisson(FRAGMENTS_PER_MINUTE * span / 60)):
         attributes, weights = draw_class(relatedness, rng)
         centre, kind, level = rng.uniform(0, span), rng.randint(3), rng.uniform()
         vector = unit(weights[rng.randint(3)] @ world.attributes[attributes])
@@ -472,9 +478,9 @@ def fragments(world, relatedness, times, rng):
 def scene(world, times, rng):
     """The video's own background → [n, D]: shots that have much in common, and a slow drift."""
     def mixture():
-        shared = rng.permutation(SCENES)[:SCENES_A_VIDEO]
+        shared = rng.permutation(SCENES)[:SCENES_PER_VIDEO]
         own = 0.5 * unit(rng.randn(LATENT_WIDTH))
-        return unit(rng.dirichlet(np.ones(SCENES_A_VIDEO)) @ world.scenes[shared] + own)
+        return unit(rng.dirichlet(np.ones(SCENES_PER_VIDEO)) @ world.scenes[shared] + own)
 
     span = times[-1] + times[0]
     cuts = np.sort(rng.uniform(0, span, rng.poisson(span / SHOT_SECONDS)))
@@ -491,6 +497,6 @@ def latent_noise(length, times, seconds, rng):
 
 def smooth_noise(times, columns, seconds, rng):
     """Gaussian noise [n, columns] of variance 1 that changes within about `seconds`: a moving mean."""
-    width = max(1, int(seconds / (2 * times[0])))  # 2·times[0]: seconds a clip
+    width = max(1, int(seconds / (2 * times[0])))  # 2·times[0]: seconds per clip
     total = np.cumsum(rng.randn(len(times) + width, columns), axis=0)
     return (total[width:] - total[:-width]) / np.sqrt(width)

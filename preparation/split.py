@@ -6,10 +6,10 @@ Training videos of the source classes keep their segments. Training videos of th
 each of their segments is one. Validation videos of the target classes are tested. The tables have the layout of
 docs/data.md; the features are links to those of the data set.
 
-Segments without length are dropped: they can neither be learnt nor found. A video has one class, that of its first
+Segments without length are skipped: they can neither be learnt nor found. A video has one class, that of its first
 segment with a length, because the label table has one class for each video. Its segments of other classes are
-dropped: no times of a target class get into source training, and no segment is used under the name of another class.
-The frames of a dropped segment stay in the features and count as background.
+skipped: no times of a target class get into source training, and no segment is used under the name of another class.
+The frames of a skipped segment stay in the features and count as background.
 """
 import collections
 import difflib
@@ -59,8 +59,8 @@ def add_arguments(parser):
                         help='data root to make (default: %(default)s)')
     for name in PATHS:
         parser.add_argument('--' + name, help='%s (default: %s)' % (texts[name], getattr(DataConfig(), name)))
-    parser.add_argument('--source_list', metavar='FILE', help='names of the source classes, one a line')
-    parser.add_argument('--target_list', metavar='FILE', help='names of the target classes, one a line')
+    parser.add_argument('--source_list', metavar='FILE', help='names of the source classes, one per line')
+    parser.add_argument('--target_list', metavar='FILE', help='names of the target classes, one per line')
     parser.add_argument('--source_share', type=float, metavar='FLOAT',
                         help='instead of lists: share of all classes that become source classes; --seed draws '
                              'them, and the others become target classes')
@@ -69,10 +69,10 @@ def add_arguments(parser):
 
 
 def run(args):
-    """Write the data root of the transfer; print what is in it and what was dropped."""
+    """Write the data root of the transfer; print what is in it and what was skipped."""
     given = {name: getattr(args, name) for name in PATHS if getattr(args, name) is not None}
     data = DataConfig(data_root=args.data_root)._replace(**given)
-    videos, dropped = read_data_set(data)
+    videos, skipped = read_data_set(data)
     source_names, target_names = _choose_classes(args, videos, data.path('source_annotation'))
     parts = split(videos, source_names, target_names)
     counts = {name: {'videos': len(found), 'segments': sum(len(video.entry['annotations']) for video in found)}
@@ -81,12 +81,12 @@ def run(args):
         'made_of': {name: data.path(name) for name in PATHS},
         'chosen_by': {name: getattr(args, name) for name in CHOICES},
         'source_classes': len(source_names), 'target_classes': len(target_names),
-        'counts': counts, 'left_out': dropped})
+        'counts': counts, 'left_out': skipped})
     print('%s: %d source classes, %d target classes' % (args.out, len(source_names), len(target_names)))
     for name, found in counts.items():
         print('  %-28s %6d videos, %6d segments' % (name, found['videos'], found['segments']))
-    for reason, count in sorted(dropped.items()):
-        print('  dropped: %d %s' % (count, reason))
+    for reason, count in sorted(skipped.items()):
+        print('  skipped: %d %s' % (count, reason))
     if missing:
         print('features not found: %s; the tables are complete: run the same command again to link the features'
               % ', '.join(missing))
@@ -115,24 +115,24 @@ def _choose_classes(args, videos, annotation):
 # The data set
 
 def read_data_set(data):
-    """Read the source tables of a DataConfig; return (list of Annotated, Counter of what was dropped, by reason).
+    """Read the source tables of a DataConfig; return (list of Annotated, Counter of what was skipped, by reason).
 
     Training videos come first. Classes are the names in the annotation; the label table is not read. Raises
     InputError where a table cannot be used.
     """
-    path, videos, dropped = data.path('source_annotation'), [], collections.Counter()
+    path, videos, skipped = data.path('source_annotation'), [], collections.Counter()
     entries = read_entries(path)
     names_of = {subset: read_info(data.path('source_info'), subset) for subset in ('training', 'validation')}
     # only to check the entries: it raises InputError where one is faulty
     read_videos(sum(names_of.values(), []), path, {}, data.clip_frames, collections.Counter())
     for subset, names in names_of.items():
-        videos += [_annotated(name, subset, entries[name], path, dropped) for name in names]
-    dropped['videos without a segment'] = videos.count(None)
-    return [video for video in videos if video], +dropped
+        videos += [_annotated(name, subset, entries[name], path, skipped) for name in names]
+    skipped['videos without a segment'] = videos.count(None)
+    return [video for video in videos if video], +skipped
 
 
-def _annotated(name, subset, entry, path, dropped):
-    """Annotated of an entry whose numbers are checked; None where it has no segment. Counts in `dropped`."""
+def _annotated(name, subset, entry, path, skipped):
+    """Annotated of an entry whose numbers are checked; None where it has no segment. Counts in `skipped`."""
     if [name] != name.split():
         raise InputError('%s: video %s: found a space in its id, which a label table cannot hold; rename the video'
                          % (path, name))
@@ -145,20 +145,20 @@ def _annotated(name, subset, entry, path, dropped):
         if start < end:
             segments.append((label.strip(), [start, end]))
         else:
-            dropped['segments without length'] += 1
+            skipped['segments without length'] += 1
     if not segments:
         return None
     own = segments[0][0]
     kept = [{'segment': edges, 'label': label} for label, edges in segments if label == own]
-    dropped['segments of another class than their video'] += len(segments) - len(kept)
-    dropped['videos of two classes or more, cut to that of their first segment'] += len(kept) < len(segments)
+    skipped['segments of another class than their video'] += len(segments) - len(kept)
+    skipped['videos of two classes or more, cut to that of their first segment'] += len(kept) < len(segments)
     return Annotated(name, subset, own, dict(entry, annotations=kept))
 
 
 # Choosing the classes
 
 def listed_classes(source_path, target_path, known, annotation):
-    """(source names, target names) of two files with one name a line.
+    """(source names, target names) of two files with one name per line.
 
     Raises InputError where a name is not in `known`, is in a file twice, or is in both files.
     """

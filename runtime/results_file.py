@@ -47,7 +47,7 @@ class ResultsFile:
         with contextlib.suppress(OSError, ValueError), open(self.partial_path, encoding='utf-8') as text:
             for line in text:
                 checksum, entry = line[:CHECKSUM_CHARACTERS], line[CHECKSUM_CHARACTERS + 1:-1]
-                if checksum != _checksum(entry):
+                if checksum != _line_checksum(entry):
                     break
                 lines.append(json.loads(entry))
         if not lines or lines[0] != self.origin:
@@ -75,8 +75,8 @@ class ResultsFile:
 
 def _line(entry):
     text = json.dumps(entry)
-    return '%s %s\n' % (_checksum(text), text)
+    return '%s %s\n' % (_line_checksum(text), text)
 
 
-def _checksum(text):
+def _line_checksum(text):
     return hashlib.sha256(text.encode()).hexdigest()[:CHECKSUM_CHARACTERS]

@@ -307,7 +307,7 @@ def find_start(folder, resume, differences, accept_changes=False, check_progress
     if resume == 'auto':
         start = _newest(folder, steps, check_progress)
     else:
-        start = _start(re.sub(r'\.(index|json)$', '', resume), check_progress)
+        start = _read_start(re.sub(r'\.(index|json)$', '', resume), check_progress)
         elsewhere = os.path.abspath(start.prefix) != os.path.abspath(path(folder, start.step))
         if steps and (elsewhere or steps[-1] > start.step):
             raise InputError('%s: holds snapshots (step %d) that do not lead to %s; give another --model_dir'
@@ -323,7 +323,7 @@ def _newest(folder, steps, check_progress):
     """The newest usable Start in `folder`, or None if there are no snapshots. Prints why newer ones are skipped."""
     for step in reversed(steps):
         try:
-            return _start(path(folder, step), check_progress)
+            return _read_start(path(folder, step), check_progress)
         except InputError as error:
             print('skipped: %s' % error, flush=True)
     if steps:
@@ -332,7 +332,7 @@ def _newest(folder, steps, check_progress):
     return None
 
 
-def _start(prefix, check_progress):
+def _read_start(prefix, check_progress):
     """The Start of the snapshot at `prefix`; raises InputError if training cannot resume from it."""
     folder, name = os.path.split(prefix)
     match = re.match(re.escape(PREFIX) + r'(\d+)$', name)

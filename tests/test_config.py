@@ -41,7 +41,7 @@ def test_help_says_which_preset_a_default_is_of(script):
     text = help_of(script)
     assert '(default: k600: data; split: data/split; demo: data/demo)' in text
     if script == TRAIN:
-        assert '(steps; default: k600, split: 15000; demo: 600)' in text
+        assert '[steps] (default: k600, split: 15000; demo: 600)' in text
         assert 'training (docs/method.md, sections 5 to 7):' in text
         assert '--context {adversarial,localized,untrained,none,unused}' in text
 
@@ -49,9 +49,10 @@ def test_help_says_which_preset_a_default_is_of(script):
 def test_a_script_shows_what_it_reads_and_nothing_else():
     assert '--learning_rate' in help_of(TRAIN) and '--nms_tiou' not in help_of(TRAIN)
     assert '--nms_tiou' in help_of(TEST) and '--learning_rate' not in help_of(TEST)
-    for flag in ('--source_clips', '--source_classes', '--mode ', '--batch_size'):
+    for flag in ('--source_clips', '--source_classes', '--mode ', '--batch_size', '--accept_changes'):
         assert flag not in help_of(TEST)
     assert '--source_clips' in help_of(CHECK) and '--threads' not in help_of(CHECK)
+    assert '--bad_data' not in help_of(CHECK) and '--model_dir' not in help_of(CHECK)
 
 
 def test_every_setting_can_be_given():
@@ -90,6 +91,12 @@ def test_set_gives_what_has_no_flag():
     (TRAIN, 'moment_ratios=14', '--moment_ratios 14: expected two numbers, the lower one first'),
     (TRAIN, 'moment_ratios=19,14', '--moment_ratios 19,14: expected two numbers, the lower one first'),
     (TRAIN, 'moment_ratios=14,20', '--moment_ratios 20: expected 1 to 19'),
+    (TRAIN, 'moment_positions=4,3', '--set moment_positions=4,3: expected two numbers, the lower one first'),
+    (TRAIN, 'moment_steps=255', '--set moment_steps=255: expected an even number'),
+    (TRAIN, 'untrimmed_steps=2', '--set untrimmed_steps=2: expected 3 to '),
+    (TRAIN, 'batch_size=1000000000', '--batch_size 1000000000: expected 1 to 65536'),
+    (TRAIN, 'rate_boundaries=10,5', '--set rate_boundaries=10,5: expected rising numbers'),
+    (TEST, 'moment_steps=128', '--set moment_steps=128: expected NAME=VALUE'),
     (TRAIN, 'stem_widths=64', '--set stem_widths=64: expected 2 numbers at least'),
     (TRAIN, 'context=some', "--context some: expected one of adversarial, localized")])
 def test_values_that_cannot_be(script, text, part):
@@ -111,6 +118,20 @@ def test_the_settings_beside_a_snapshot(tmp_path):
     assert config_of(TRAIN, '--config', path, '--max_steps', '9', '--mode', 'mended').train == config.train._replace(
         max_steps=9, faults=settings.Faults())
     assert config_of(TEST, '--config', path).model == config.model
+
+
+def test_what_is_of_one_run_is_not_taken_from_a_snapshot(tmp_path):
+    path = str(tmp_path / 'settings.json')
+    with open(path, 'w') as file:
+        json.dump(settings.to_dict(config_of(TRAIN, '--resume', 'never', '--accept_changes', 'on')), file)
+    config = config_of(TRAIN, '--config', path)
+    assert config.resume == 'auto' and not config.train.accept_changes
+
+
+def test_a_flag_is_not_abbreviated(capsys):
+    with pytest.raises(SystemExit):
+        config_of(TRAIN, '--conf', 'demo')
+    assert 'unrecognized arguments: --conf' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('content, part', [

@@ -14,7 +14,7 @@ from data_sets import FEATURES, ROOT, TABLES, WIDTH, make, message_of, video, wr
 
 import config as settings
 import data_loader
-from data_loader import reported, training_stream, validation_stream
+from data_loader import reader_errors, training_stream, validation_stream
 from dataset.bad_data import BadData
 from dataset.features import FeatureStore, interpolate
 from runtime.errors import InputError
@@ -25,7 +25,7 @@ def of_training(config, batches):
     """The first batches of the training streams, joined: a Batch of arrays."""
     with tf.Graph().as_default():
         stream = training_stream(config)
-        with new_session() as session, reported(stream):
+        with new_session() as session, reader_errors(stream):
             session.run(stream.initializer)
             found = [session.run(stream.batch) for _ in range(batches)]
     return data_loader.Batch(*[
@@ -37,7 +37,7 @@ def of_validation(config):
     found = []
     with tf.Graph().as_default():
         stream, videos = validation_stream(config)
-        with new_session() as session, reported(stream):
+        with new_session() as session, reader_errors(stream):
             session.run(stream.initializer)
             while True:
                 try:
@@ -482,7 +482,7 @@ def test_validation_session_raises_what_a_thread_met(tmp_path):
 def test_other_session_errors_are_left_as_they_are(tmp_path):
     with tf.Graph().as_default():
         stream = training_stream(make(tmp_path))
-    with pytest.raises(tf.errors.ResourceExhaustedError), reported(stream):
+    with pytest.raises(tf.errors.ResourceExhaustedError), reader_errors(stream):
         raise tf.errors.ResourceExhaustedError(None, None, 'no memory')
 
 
@@ -605,7 +605,7 @@ def slow(store, name, rows=None):
 data_loader.FeatureStore.read = slow
 config = data_sets.make(sys.argv[1], *test_data_loader.many_videos(), workers=8)
 stream = data_loader.training_stream(config)
-with new_session() as session, data_loader.reported(stream):
+with new_session() as session, data_loader.reader_errors(stream):
     session.run(stream.initializer)
     for _ in range(3):
         session.run(stream.batch)

@@ -100,7 +100,7 @@ def run_scenarios(world):
         log.write('step 6  moment/classification 9\nstep 8  moment/cl')
     train('second', 'parts')
 
-    name = data_loader.videos_of(trainer.stream, 6, 2)['foreground'][0]  # of step 4
+    name = data_loader.names_of_samples(trainer.stream, 6, 2)['foreground'][0]  # of step 4
     clips = os.path.join(str(world), 'data', 'ActivityNet', 'csv_p3d_clip', name + '.npy')
     features = np.load(clips)
     np.save(clips, np.full_like(features, 3e38))
@@ -190,7 +190,7 @@ def test_a_reader_that_fails_ends_the_run_with_its_reason(world, monkeypatch, fa
         session.run(stream.initializer)
         session.run(stream.batch)
         monkeypatch.setattr(data_loader.FeatureStore, 'read', fail)
-        with pytest.raises(type(failure)) as caught, data_loader.reported(stream):
+        with pytest.raises(type(failure)) as caught, data_loader.reader_errors(stream):
             for _ in range(20):
                 session.run(stream.batch)
     assert caught.value is failure
@@ -207,7 +207,7 @@ def test_a_stream_starts_at_its_first_sample(world):
                 np.testing.assert_array_equal(one, other)
         labels = {video.name: video.label for video in data_loader._read_subset(
             'source', 'training', 20, tiny(world, 'stream').data, collections.Counter(), stream.bad)}
-        names = data_loader.videos_of(stream, 4, 2)
+        names = data_loader.names_of_samples(stream, 4, 2)
         assert [labels[name] for name in names['untrimmed']] == list(batches[2].untrimmed.labels)
         assert sorted(names) == ['foreground', 'moments', 'untrimmed']
 

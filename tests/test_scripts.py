@@ -154,9 +154,9 @@ def test_damaged_snapshots_are_named_and_the_others_tested(trained, capsys):
     paths = [models / (snapshots.PREFIX + name) for name in ('2.data-00000-of-00001', '4.json')]
     paths[0].write_bytes(paths[0].read_bytes()[:-1])
     run_main(aher_k600_test, *common, *results)
-    said = capsys.readouterr().out
-    assert said.count('skipped: ') == 1 and 'skipped: %s: damaged' % paths[0] in said
-    assert (trained / 'of_the_whole' / (aher_k600_test.RESULTS_NAME % 4)).exists() and 'best: step 4' in said
+    output = capsys.readouterr().out
+    assert output.count('skipped: ') == 1 and 'skipped: %s: damaged' % paths[0] in output
+    assert (trained / 'of_the_whole' / (aher_k600_test.RESULTS_NAME % 4)).exists() and 'best: step 4' in output
     assert '%s: damaged' % paths[0] in error_of(capsys, aher_k600_test, *common, *results, '--steps', '2,4')
     paths[0].unlink()
     paths[0].mkdir()
@@ -170,8 +170,8 @@ def test_damaged_snapshots_are_named_and_the_others_tested(trained, capsys):
     (models / (snapshots.PREFIX + '6.index')).write_bytes(b'no index')
     common, results = flags(trained, models='one_unreadable', results='of_the_whole')
     run_main(aher_k600_test, *common, *results)
-    said = capsys.readouterr().out
-    assert said.count('skipped: ') == 1 and 'step_6: no readable snapshot (' in said and 'best: step' in said
+    output = capsys.readouterr().out
+    assert output.count('skipped: ') == 1 and 'step_6: no readable snapshot (' in output and 'best: step' in output
 
 
 def test_without_ground_truth_results_are_written(trained, capsys):

@@ -104,7 +104,7 @@ def test_a_training_batch_has_the_loaders_shapes():
 
 def test_random_results_have_their_counts():
     random = np.random.RandomState(0)
-    content = random_data.ground_truth(random)
+    content = random_data.random_ground_truth(random)
     assert len(content['database']) == 6461
     assert sum(len(video['annotations']) for video in content['database'].values()) == 9638
     read_ground_truth(content)
@@ -114,7 +114,7 @@ def test_random_results_have_their_counts():
 
 
 @pytest.mark.parametrize('arguments, key', [
-    ('evaluation --results 500', 'seconds_in_all'),
+    ('evaluation --result_count 500', 'seconds_in_all'),
     ('reading --rows 5 --feature_width 3', 'milliseconds'),
     ('checking --videos 40', 'seconds'),
     ('test --config demo --test_batch_size 2 --repeats 1', 'transfer_seconds'),

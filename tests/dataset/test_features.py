@@ -330,10 +330,10 @@ def test_a_million_rows_are_refused_unread(tmp_path, end):
     tracemalloc.start()
     try:
         message = message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
-        _, most = tracemalloc.get_traced_memory()
+        _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert 'check that it is one video' in message and most < 1e6  # bytes; the rows are 16 MB
+    assert 'check that it is one video' in message and peak < 1e6  # bytes; the rows are 16 MB
 
 
 @pytest.mark.parametrize('end', ['.npy', '.npz', '.csv'])

@@ -14,8 +14,8 @@ from runtime.errors import InputError
 ZEROS = dict.fromkeys(runs.MEASURES, '0')
 
 
-def row(variant, seed, percent, knob='', value=''):
-    return dict(ZEROS, knob=knob, value=value, seed=str(seed), variant=variant, **{ablation.SHOWN: str(percent)})
+def row(variant, seed, percent, setting='', value=''):
+    return dict(ZEROS, knob=setting, value=value, seed=str(seed), variant=variant, **{ablation.SHOWN: str(percent)})
 
 
 def test_mean_deviation_and_interval_by_hand():
@@ -30,7 +30,7 @@ def test_differences_are_of_the_same_seeds():
     rows = [row('full', 1, 50), row('full', 2, 60), row('full', 3, 70), row('no context', 3, 40),
             row('no context', 1, 45), row('full', 1, 99, 'relatedness', '0.0')]
     column = runs.MEASURES.index(ablation.SHOWN)
-    assert ablation.differences(rows, 'no context')[:, column].tolist() == [5, 30]
+    assert ablation.full_minus(rows, 'no context')[:, column].tolist() == [5, 30]
 
 
 def test_the_table_and_the_figures_show_what_there_is(tmp_path):
@@ -62,7 +62,7 @@ def test_the_recorded_runs_give_the_recorded_table():
 def test_runs_at_a_default_are_those_of_the_table():
     table, sweep = [ablation.runs_of(ablation.EXPERIMENTS[name]) for name in ('table', 'relatedness')]
     assert len(table) == len(ablation.SEEDS) * (len(ablation.VARIANTS) - len(ablation.TRIED) - 1)
-    shared = [run for run in sweep if not run.world.knob]
+    shared = [run for run in sweep if not run.world.setting]
     assert shared and all(run in table for run in shared)
 
 

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from data_sets import ROOT
 
 from experiments import splits
@@ -30,6 +31,15 @@ def test_only_missing_splits_are_made(tmp_path, monkeypatch):
     splits.main(flags + ['--splits', '2'])
     assert [key.seed for key in made] == [0, 1]
     assert (tmp_path / 'splits.md').read_text().splitlines()[-1].startswith('| 0.5 | 2 | 50.0 ± 0.0 |')
+
+
+def test_shares_are_numbers_and_flags_are_written_out(tmp_path, capsys):
+    for flags, message in ((['--shares', '0.5,a'], '--shares: "0.5,a": expected numbers separated by commas'),
+                           (['--share', '0.5'], 'unrecognized arguments: --share 0.5')):
+        with pytest.raises(SystemExit):
+            splits.main(['--out', str(tmp_path / 'out')] + flags)
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
 
 
 def test_the_script_runs_from_any_folder(tmp_path):

@@ -13,7 +13,7 @@ from dataset.tables import Segment, read_annotation, read_class_names, without_d
 from evaluation.get_detection_performance import evaluate_detections
 from evaluation.get_proposal_performance import evaluate_proposals
 from preparation import annotation, fetch
-from preparation.annotation import GROUND_TRUTH, summarize
+from preparation.annotation import GROUND_TRUTH, report_of
 from preparation.fetch import ANNOTATION, CATEGORIES, PUBLISHED
 from runtime.errors import InputError, exit_status
 
@@ -84,7 +84,7 @@ def test_duplicates_are_kept_or_dropped(data_root, capsys):
 
     assert segments() == [3, 1]
     assert segments('--drop_duplicates') == [2, 1]  # another class is no duplicate
-    assert 'dropped 1 duplicate' in capsys.readouterr().out
+    assert 'skipped 1 duplicate' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('rows, overlapping', [
@@ -95,18 +95,18 @@ def test_duplicates_are_kept_or_dropped(data_root, capsys):
     ([(0, 1), (2, 3), (4, 5)], 0)])
 def test_overlap_by_hand(rows, overlapping):
     segments = [Segment('a', start, end, 0) for start, end in rows]
-    assert summarize(segments).overlapping_videos == overlapping
+    assert report_of(segments).overlapping_videos == overlapping
 
 
 def test_summary_by_hand():
     segments = [Segment('a', 0, 4, 1), Segment('a', 1, 2, 3), Segment('b', 0, 1, 1), Segment('b', 0, 1, 1),
                 Segment('b', 0, 1, 1), Segment('c', 5, 7, 1), Segment('d', 5, 7, 1)]
-    summary = summarize(segments)
+    summary = report_of(segments)
     assert summary[:5] == (7, 4, 2, 2, 2)
     assert summary.mixed_videos == [('a', [1, 3])]
     assert summary.lengths[2] == 1  # median of 4 1 1 1 1 2 2
-    report = annotation.format_summary(summary, ['q', 'r', 's', 't'])
-    assert '7 (1.75 a video)' in report and 'a: r, t' in report and '2 of 4' in report
+    report = annotation.format_report(summary, ['q', 'r', 's', 't'])
+    assert '7 (1.75 per video)' in report and 'a: r, t' in report and '2 of 4' in report
 
 
 @pytest.mark.parametrize('row, message', [
@@ -183,7 +183,7 @@ def test_authors_annotation():
     names = read_class_names(os.path.join(REAL, CATEGORIES))
     segments = read_annotation(os.path.join(REAL, ANNOTATION), len(names))
     assert len(names) == 600
-    summary = summarize(segments)
+    summary = report_of(segments)
     assert summary[:5] == (9638, 6461, 600, 13, 97)
     assert [video for video, _ in summary.mixed_videos] == ['xnC3nngvLCo']
     assert len(without_duplicates(segments)) == 9625

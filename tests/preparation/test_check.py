@@ -59,7 +59,9 @@ def test_every_defect_is_listed(config, capsys):
     truth(config, {'v1': annotated('bowing'), 'stranger': annotated(), 'v2': {}, 'v3': annotated(subset='testing')})
     assert exit_status(lambda: prepare_data.main(flags(config) + ['--full'])) == 2
     output = capsys.readouterr()
-    assert output.err.splitlines()[-1].startswith('error: %s: found ' % data.data_root)
+    assert output.err.splitlines()[-1] == (
+        'error: %s: found 28 defects of 9 kinds, listed above; correct them, or train and test with --bad_data skip'
+        % data.data_root)
     found = {line.split(': ')[0]: int(line.split(': ')[1]) for line in output.out.splitlines()
              if line.split(': ')[-1].isdigit() and not line.startswith(' ')}
     assert found == {'class names': 2, 'info table': 2, 'annotation': 2, 'repeated keys': 3, 'label table': 3,
@@ -95,6 +97,16 @@ def test_a_listing_is_bounded(config):
     defects, _ = check.check(config)
     assert defects.counts == {'missing features': 15} and len(str(defects).splitlines()) == 1 + check.MAX_SHOWN + 1
     assert str(defects).endswith('… and 5 more')
+
+
+def test_class_names_of_the_source_are_needed_unless_their_number_is_given(config, capsys):
+    path = config.data.path('source_categories')
+    if os.path.exists(path):
+        os.remove(path)
+    assert exit_status(lambda: prepare_data.main(flags(config))) == 0
+    assert exit_status(lambda: prepare_data.main(flags(config) + ['--source_classes', '0'])) == 2
+    assert ('%s: not found; write the class names, one per line, or give --source_classes N' % path
+            ) in capsys.readouterr().out
 
 
 def test_sample_and_missing_stores(config, capsys):

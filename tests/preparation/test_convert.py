@@ -13,6 +13,7 @@ import pytest
 from data_sets import ROOT
 
 import prepare_data
+from config import DataConfig
 from dataset.features import FeatureStore, interpolate
 from preparation import convert
 from runtime.errors import InputError, exit_status
@@ -125,6 +126,24 @@ def test_an_interrupted_hdf5_file_is_continued(features, capsys):
     assert features_command(folder, '--form', 'hdf5') == 0
     assert '3 videos converted and verified, 0 there already' in capsys.readouterr().out
     np.testing.assert_array_equal(FeatureStore(folder, WIDTH).read('ü'), found['ü'])
+
+
+def test_folders_of_a_data_root_that_are_npy_already_are_passed_over(features, tmp_path, capsys):
+    found, folder = features
+    data = DataConfig(data_root=str(tmp_path / 'data'))
+    source, target = data.path('source_features'), data.path('target_features')
+    os.makedirs(source)
+    np.save(os.path.join(source, 'v.npy'), found['a'])
+    shutil.copytree(folder, target)
+    for there in (0, 3):
+        assert features_command('--data_root', data.data_root) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            '%s: nothing to convert, the files are npy already' % source,
+            '%s: %d videos converted and verified, %d there already' % (target, 3 - there, there)]
+    assert features_command(source) == 2
+    assert 'found no features to convert (looked for .npz, .csv)' in capsys.readouterr().err
+    os.remove(os.path.join(source, 'v.npy'))
+    assert features_command('--data_root', data.data_root) == 2  # an empty folder is not ready
 
 
 def test_a_second_conversion_into_one_file_is_refused(features, capsys):

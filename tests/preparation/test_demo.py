@@ -233,13 +233,21 @@ def test_malformed_rows_are_named(tmp_path, rows, message):
     (['--context_strength', 'inf'], '--context_strength inf'),
     (['--feature_width', '0'], '--feature_width 0'),
     (['--source_videos', '0'], '--source_videos 0'),
-    (['--target_classes', '0'], '--target_classes 0'),
+    (['--target_classes', '0', '--write_annotation', 'rows.txt'], '--target_classes 0'),
+    (['--target_classes', '20'], '--target_classes: only with --write_annotation; a demo world has the classes of '),
+    (['--validation_videos', '9'], '--validation_videos: only with --write_annotation; a demo world has the videos'),
     (['--out', ''], '--out: found nothing'),
     (['--seed', '-1'], '--seed -1')])
 def test_flags_are_checked(tmp_path, flags, message):
     with pytest.raises(InputError, match=message):
         run_demo('--out', str(tmp_path / 'out'), *flags)
     assert not (tmp_path / 'out').exists()
+
+
+def test_flags_are_not_abbreviated(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        prepare_data.main(['demo', '--out', str(tmp_path / 'out'), '--source_video', '10'])
+    assert 'unrecognized arguments: --source_video 10' in capsys.readouterr().err and not (tmp_path / 'out').exists()
 
 
 def test_a_folder_with_other_things_is_refused_unless_forced(tmp_path):

@@ -74,9 +74,9 @@ def test_tables_by_hand(data, tmp_path, capsys):
     output = re.sub(' +', ' ', capsys.readouterr().out)
     for line in ('source training 2 videos, 3 segments', 'target training: moments 1 videos, 1 segments',
                  'target validation 1 videos, 2 segments', 'unused: source validation 1 videos, 1 segments',
-                 'unused: classes of neither 1 videos, 1 segments', 'dropped: 2 segments without length',
-                 'dropped: 3 segments of another class than their video', 'dropped: 3 videos of two classes',
-                 'dropped: 1 videos without a segment'):
+                 'unused: classes of neither 1 videos, 1 segments', 'skipped: 2 segments without length',
+                 'skipped: 3 segments of another class than their video', 'skipped: 3 videos of two classes',
+                 'skipped: 1 videos without a segment'):
         assert line in output
     out = DataConfig(data_root=str(tmp_path / 'out'))
     assert times(out, 'source') == {'run1': [[1, 20], [22, 30]], 'both': [[1, 20]]}  # no time of a jump
@@ -190,9 +190,9 @@ def test_a_split_of_a_demo_world_is_trained_and_tested(tmp_path, capsys):
     prepare_data.main(['demo', '--out', str(tmp_path / 'world'), '--annotation', str(tmp_path / 'rows.txt'),
                          '--source_videos', '60', '--source_classes', '4', '--moments_per_class', '1'])
     assert run(tmp_path / 'world', tmp_path / 'split', '--source_share', '0.5') == 0
-    flags = ['--config', 'demo', '--data_root', str(tmp_path / 'split'), '--model_dir', str(tmp_path / 'models')]
-    count = ['--source_classes', '0']
+    flags, count = ['--config', 'demo', '--data_root', str(tmp_path / 'split')], ['--source_classes', '0']
     prepare_data.main(['check'] + flags + count)
+    flags += ['--model_dir', str(tmp_path / 'models')]
     with tf.Graph().as_default():
         aher_k600_train.main(flags + count + ['--max_steps', '2', '--batch_size', '2'])
     with tf.Graph().as_default():

@@ -99,7 +99,7 @@ def test_a_read_that_hangs_does_not_hold_the_process():
 
 
 def test_a_slow_read_is_reported_once(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bad_data, 'PATIENCE', 0.1)
+    monkeypatch.setattr(bad_data, 'SLOW_READ_SECONDS', 0.1)
     monkeypatch.setattr(signals, 'POLL_SECONDS', 0.05)
     bad, features_come = BadData(str(tmp_path), False, 0.01), threading.Event()
     reader = threading.Thread(target=bad.read, args=('moment', 'v', features_come.wait))
