@@ -143,7 +143,7 @@ _DATA = [
     Setting('source_annotation', 'cvs_records_anet/anet_annotation_json.json',
             'durations and segments of the source videos (JSON)', scripts=_SOURCE),
     Setting('source_labels', 'activitynet_train_val_gt.txt', 'label table of the source videos', scripts=_SOURCE),
-    Setting('source_categories', 'activitynet_category_name.txt', 'class names of the source data set, one a line; '
+    Setting('source_categories', 'activitynet_category_name.txt', 'class names of the source data set, one per line; '
             'may be absent where --source_classes is not 0', scripts=_SOURCE),
     Setting('source_features', 'ActivityNet/csv_mean_512_p3d_clip_2018',
             'features of whole source videos, T rows: folder or HDF5 file', scripts=_SOURCE),
@@ -154,7 +154,7 @@ _DATA = [
     Setting('target_annotation', 'cvs_records_k600/k600_annotation_json.json',
             'durations and moments of the target videos (JSON)', scripts=_TARGET),
     Setting('target_labels', 'k600_train_val_gt.txt', 'label table of the target videos', scripts=_TARGET),
-    Setting('target_categories', 'k600_category.txt', 'class names of the target data set, one a line',
+    Setting('target_categories', 'k600_category.txt', 'class names of the target data set, one per line',
             scripts=_TARGET),
     Setting('target_clips', 'Kinetics-600/csv_p3d_clip_trim',
             'features of the target training videos, one row for each clip: folder or HDF5 file', scripts=_TRAINING),
