@@ -4,7 +4,6 @@ For each snapshot: detects actions in every validation video, writes results_ahe
 --results_dir, and, where there is ground truth, prints and logs AUC, AR@100, mAP and video accuracy. Results of an
 earlier run with the same snapshot and settings are kept.
 """
-import argparse
 import contextlib
 import hashlib
 import os
@@ -222,8 +221,8 @@ def main(argv=None):
     """Test as the command line says."""
     parser = settings.argument_parser(__doc__, settings.TEST)
     parser.add_argument_group('snapshots').add_argument(
-        '--steps', type=_step_list, metavar='N,N,…', help='steps of the snapshots to test (default: all undamaged '
-        'ones in --model_dir, the newest last)')
+        '--steps', type=settings.numbers_like((8000, 9000)), metavar='N,N,…',
+        help='steps of the snapshots to test (default: all undamaged ones in --model_dir, the newest last)')
     arguments = parser.parse_args(argv)
     config = settings.from_arguments(arguments, settings.TEST)
     check_paths(config.data, VALIDATION_PATHS)
@@ -236,13 +235,6 @@ def main(argv=None):
     with file_lock(os.path.join(config.results_dir, LOCK_NAME)):
         remove_matching(config.results_dir, '*_step-*.partial[0-9]*')
         run(resolve_classes(config, ['target']), steps, arguments.steps is None)
-
-
-def _step_list(text):
-    try:
-        return [int(step) for step in text.split(',')]
-    except ValueError:
-        raise argparse.ArgumentTypeError('%r: expected steps such as 8000,9000' % text) from None
 
 
 def run(config, steps, skip_damaged=False):

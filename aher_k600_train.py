@@ -25,7 +25,6 @@ from runtime.signals import SignalWatcher
 from runtime.training_log import TrainingLog, Window, check_progress
 
 LOCK_NAME = '.train.lock'
-SAME_PARTS = ('model', 'train', 'data')  # parts of the settings that a resumed training must not change
 UPDATES = {  # which of updates 4 to 7 run, by train.context
     'adversarial': (4, 5, 6, 7), 'localized': (4, 7), 'untrained': (7,), 'none': (7,), 'unused': ()}
 
@@ -106,11 +105,11 @@ def training_step(batch, config):
             real = aher.adversary_loss(real_logits, True, background, train)
             fake = aher.adversary_loss(aher.discriminate(fake_levels, model), False, background, train)
             minimize('5_discriminator', {'adversary': real + fake}, [DISCRIMINATOR],
-                     _adversary_adams('5_discriminator', train))
+                     _adams('5_discriminator', ['adversary'], train.adversary_rate, train.adversary_beta1))
 
     # 6. synthetic sequences: loss until the discriminator takes them for real → generator; two runs, one optimizer
     if 6 in active:
-        adams = _adversary_adams('6_generator_adversary', train)
+        adams = _adams('6_generator_adversary', ['adversary'], train.adversary_rate, train.adversary_beta1)
         for repeat in range(train.generator_repeats):
             with chain.after_last():
                 levels = synthetic.levels() if repeat else fake_levels  # update 5 has not changed the generator
@@ -150,8 +149,8 @@ class _Synthetic:
 
         Building the graph fails if an update in between changes it.
         """
-        self._chain, self._since = chain, chain.position
         self._weights = aher.transfer(aher.classifier(self._model, TARGET_CLASSIFIER), self._model)
+        self._check_unchanged = chain.unchanged(aher.group_variables(TARGET_CLASSIFIER, TRANSFER))
         self._stem = aher.reusable_stem(self._placed, self._model, chain)
 
     def levels(self):
@@ -163,19 +162,18 @@ class _Synthetic:
 
     def localize(self, levels):
         """Localization of the levels, with the moment classifier's transferred weights."""
-        self._chain.check_unchanged(aher.group_variables(TARGET_CLASSIFIER, TRANSFER), self._since)
+        self._check_unchanged()
         return aher.localize(levels, self._weights, self._model)
 
 
 def _minimize(chain, rate, name, losses, groups, adams=None):
     """Add an update to the chain; its optimizers have the scheduled rate, unless `adams` are given."""
-    adams = adams or {key: tf.train.AdamOptimizer(rate, name='adam_%s_%s' % (name, key)) for key in losses}
-    chain.add(name, losses, aher.group_variables(*groups), adams)
+    chain.add(name, losses, aher.group_variables(*groups), adams or _adams(name, losses, rate))
 
 
-def _adversary_adams(name, train):
-    return {'adversary': tf.train.AdamOptimizer(train.adversary_rate, train.adversary_beta1,
-                                                name='adam_%s_adversary' % name)}
+def _adams(name, keys, *rates):
+    """{key of a loss: its optimizer} of the update `name`; `rates` are Adam's rate and, unless it is 0.9, beta1."""
+    return {key: tf.train.AdamOptimizer(*rates, name='adam_%s_%s' % (name, key)) for key in keys}
 
 
 def _classification(losses):
@@ -207,7 +205,7 @@ def run(config):
     with file_lock(os.path.join(folder, LOCK_NAME)):
         snapshots.remove_leftovers(folder)
         start = snapshots.find_start(
-            folder, config.resume, lambda saved: settings.differences(saved, config, SAME_PARTS),
+            folder, config.resume, lambda saved: settings.differences(saved, config, snapshots.SETTINGS),
             train.accept_changes, check_progress)
         if start and start.step >= train.max_steps:
             print('%s: training has reached step %d already; give more than --max_steps %d to continue'

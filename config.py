@@ -6,10 +6,9 @@ Dimensions (B, T, M, C, K, A …) are those of docs/method.md.
 """
 import argparse
 import collections
-import functools
 import os
 import re
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 from runtime.errors import InputError
 from runtime.files import read_json
@@ -18,6 +17,22 @@ MAX_NUMBER = 2 ** 31 - 1
 MAX_THREADS = 1024  # with millions of threads the system kills the process without a message
 TRAIN, TEST, CHECK = 'train', 'test', 'check'  # the scripts that read a setting; CHECK: prepare_data.py check
 NETWORK, EVERYWHERE = (TRAIN, TEST), (TRAIN, TEST, CHECK)
+
+
+class Rule(NamedTuple):
+    """What a value must be besides its range."""
+
+    expected: str    # for the message
+    holds: Callable  # value → whether it can be used
+
+
+EVEN = Rule('an even number', lambda value: value % 2 == 0)
+RISING = Rule('rising numbers', lambda value: list(value) == sorted(set(value)))
+PAIR = Rule('two numbers, the lower one first', lambda value: len(value) == 2 and value[0] <= value[1])
+
+
+def _at_least(count):
+    return Rule('%d numbers at least' % count, lambda value: len(value) >= count)
 
 
 class Setting(NamedTuple):
@@ -31,6 +46,7 @@ class Setting(NamedTuple):
     low: float = 0           # lowest value of a number, itself allowed; of each number in a list
     high: float = MAX_NUMBER
     above_low: bool = False  # whether `low` itself is not allowed
+    rule: Rule = None
     scripts: tuple = EVERYWHERE
     flag: bool = True        # whether it has a flag of its own; each can be given with --set NAME=VALUE
     resumable: bool = False  # whether a resumed training may change it: it changes nothing that is computed
@@ -62,10 +78,10 @@ MODES = {'mended': Faults(), 'authors': Faults(True, True, True),
 ModelConfig = _group('ModelConfig', [
     _numeric('feature_width', 2048, 'columns of a feature file (C)', 'channels'),
     Setting('stem_widths', (2048, 1024), 'widths of the layers g_conv1 and g_conv2', 'channels', low=1, flag=False,
-            scripts=NETWORK),
+            rule=_at_least(2), scripts=NETWORK),
     Setting('level_widths', (256, 256, 512, 512, 1024, 1024, 2048, 2048),
             'widths of the levels g_conv_a1, g_conv_a2, …: one level for each number', 'channels', low=1, flag=False,
-            scripts=NETWORK),
+            rule=_at_least(1), scripts=NETWORK),
     _numeric('context_width', 1024, 'width of the hidden layer of the context generator', 'channels', flag=False,
              scripts=(TRAIN,)),
     _numeric('source_classes', 200, 'classes of the source data set; 0: as many as its class-name list has lines',
@@ -74,12 +90,12 @@ ModelConfig = _group('ModelConfig', [
              'classes', low=0),
     _numeric('untrimmed_steps', 512, 'rows of an untrimmed video (T)', 'feature rows', low=3, flag=False,
              scripts=NETWORK),
-    _numeric('moment_steps', 256, 'rows of a moment (M), an even number', 'feature rows', low=4, flag=False,
-             scripts=(TRAIN,)),
+    _numeric('moment_steps', 256, 'rows of a moment (M), an even number', 'feature rows', low=4, rule=EVEN,
+             flag=False, scripts=(TRAIN,)),
     _numeric('anchor_step', 4, 'step and size of the anchors of level 1; both double at each level', 'feature rows',
              flag=False, scripts=NETWORK),
     Setting('anchor_scales', (1.0, 1.26, 1.587), 'lengths of the anchors at a position, in sizes of the level',
-            above_low=True, flag=False, scripts=NETWORK),
+            above_low=True, rule=_at_least(1), flag=False, scripts=NETWORK),
     Setting('offset_scale', 0.1, 'predicted offsets are multiplied by this', above_low=True, flag=False,
             scripts=NETWORK),
     Setting('transfer', 'mlp', 'how classifier weights become weights for every position: by the learnt MLP, or '
@@ -95,7 +111,7 @@ TrainConfig = _group('TrainConfig', [setting._replace(scripts=(TRAIN,)) for sett
     _numeric('learning_rate', 1e-4, 'rate of Adam in updates 1 to 4 and 7', low=0, above_low=True),
     Setting('rate_boundaries', (15000, 30000, 45000, 60000, 75000), 'where the learning rate falls; the published '
             'code counts samples here although steps seem meant (fault F4, section 9)', 'samples: steps · B', low=1,
-            flag=False),
+            rule=RISING, flag=False),
     Setting('rate_decay', 0.1, 'factor of the learning rate at each boundary', above_low=True, flag=False),
     _numeric('adversary_rate', 1e-4, 'rate of Adam in updates 5 and 6', low=0, above_low=True),
     Setting('adversary_beta1', 0.5, 'beta1 of Adam in updates 5 and 6', high=1, flag=False),
@@ -170,9 +186,9 @@ _DATA = [
     _numeric('max_segments', 25, 'segments of an untrimmed video that are used; later ones are ignored', 'segments',
              scripts=(TRAIN,), flag=False),
     Setting('moment_ratios', (14, 19), 'lowest and highest share of a moment in its sequence', '1/20', low=1, high=19,
-            scripts=(TRAIN,)),
+            rule=PAIR, scripts=(TRAIN,)),
     Setting('moment_positions', (1, 19), 'lowest and highest position of a moment in its context', '1/20', low=1,
-            high=19, scripts=(TRAIN,), flag=False),
+            high=19, rule=PAIR, scripts=(TRAIN,), flag=False),
     _numeric('workers', 0, 'threads that read features; 0: one for each core', 'threads', low=0, high=MAX_THREADS,
              resumable=True),
     Setting('bad_data', 'stop', 'what happens at data that cannot be used: the run stops, or they are listed in '
@@ -277,26 +293,16 @@ def check(config):
         for number in value if isinstance(value, tuple) else (value,):
             if _is_number(number):
                 _check_number(setting, number)
+        if setting.rule and not setting.rule.holds(value):
+            raise InputError('%s: expected %s' % (_given(setting, value), setting.rule.expected))
     for name in ('model_dir', 'results_dir'):
         if not getattr(config, name):
             raise InputError('--%s %r: expected a folder; . is the current one' % (name, getattr(config, name)))
-    if config.model.moment_steps % 2:
-        raise InputError('--set moment_steps=%d: expected an even number' % config.model.moment_steps)
-    if list(config.train.rate_boundaries) != sorted(set(config.train.rate_boundaries)):
-        raise InputError('--set rate_boundaries=%s: expected rising numbers' % _text(config.train.rate_boundaries))
     for part, name in ((config, 'model_dir'), (config, 'resume'), (config.train, 'init_checkpoint')):
         if re.search('[*?[\\\\\ud800-\udfff]|://', getattr(part, name)):
             raise InputError('--%s %r: found characters that TensorFlow takes for a pattern or a remote path (one of '
                              '* ? [ \\ :// or no UTF-8); rename the folder, or change into it and give .'
                              % (name, getattr(part, name)))
-    for setting in DataConfig.settings:
-        value = getattr(config.data, setting.name)
-        if setting.name in ('moment_ratios', 'moment_positions') and (len(value) != 2 or value[0] > value[1]):
-            raise InputError('%s: expected two numbers, the lower one first' % _given(setting, value))
-    for name, count in (('stem_widths', 2), ('level_widths', 1), ('anchor_scales', 1)):
-        if len(getattr(config.model, name)) < count:
-            raise InputError('--set %s=%s: expected %d numbers at least'
-                             % (name, _text(getattr(config.model, name)), count))
     return config
 
 
@@ -439,14 +445,17 @@ def _parser_of(setting):
     kind = type(setting.default)
     if kind is bool:
         return _switch
-    return functools.partial(_numbers, type(setting.default[0]), setting.default) if kind is tuple else kind
+    return numbers_like(setting.default) if kind is tuple else kind
 
 
-def _numbers(kind, example, text):
-    try:
-        return tuple(kind(number) for number in text.split(','))
-    except ValueError:
-        raise argparse.ArgumentTypeError('%r: expected numbers such as %s' % (text, _text(example))) from None
+def numbers_like(example):
+    """The argparse type of a flag that takes numbers, separated by commas, such as the tuple `example`."""
+    def parse(text):
+        try:
+            return tuple(type(example[0])(number) for number in text.split(','))
+        except ValueError:
+            raise argparse.ArgumentTypeError('%r: expected numbers such as %s' % (text, _text(example))) from None
+    return parse
 
 
 def _switch(text):
@@ -477,8 +486,7 @@ def _defaults(setting):
     """`15000`, or `k600, split: 15000; demo: 600` where presets differ."""
     presets = collections.OrderedDict()
     for name, preset in PRESETS.items():
-        parts = (preset, preset.model, preset.train, preset.test, preset.data)
-        value = next(getattr(part, setting.name) for part in parts if setting.name in part._fields)
+        value = next(getattr(part, setting.name) for other, part in _settings_of(preset) if other is setting)
         presets.setdefault(_text(value) or 'none', []).append(name)
     if len(presets) == 1:
         return next(iter(presets))

@@ -31,9 +31,10 @@ from data_loader import training_stream
 from dataset.features import FeatureStore, interpolate
 from evaluation.get_detection_performance import evaluate_detections
 from evaluation.get_proposal_performance import evaluate_proposals
-from evaluation.results import read_ground_truth, read_results, write_json
+from evaluation.results import read_ground_truth, read_results
 from runtime import snapshots
 from runtime.errors import run_and_exit
+from runtime.files import write_json
 from runtime.session import new_session, tf
 
 INTERPOLATED = ((37, 256), (200, 512))  # clips of a moment and of a segment, and the rows that they become

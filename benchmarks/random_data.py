@@ -1,12 +1,11 @@
 """Random inputs of any size for the benchmarks: a data root, a training batch, a ground truth and results."""
-import json
 import os
 
 import numpy as np
 
 from benchmarks import measure
 from data_loader import Batch, Foreground, Moments, Untrimmed
-from runtime.files import write_text
+from runtime.files import write_json, write_text
 from runtime.session import tf
 
 DISTINCT = 32  # feature files of a kind; the files of further videos are links to them
@@ -36,7 +35,7 @@ def write_data(config, videos, others=None):
         write_text(data.path(side + '_info'), '\n'.join(['video,subset', *rows]) + '\n')
         write_text(data.path(side + '_labels'),
                    ''.join('%s 0 %d\n' % (name, number % classes) for number, name in enumerate(names)))
-        write_text(data.path(side + '_annotation'), json.dumps(dict.fromkeys(names, entry)))
+        write_json(data.path(side + '_annotation'), dict.fromkeys(names, entry), indent=None)
     write_text(data.path('target_categories'), ''.join('class %d\n' % label for label in range(model.target_classes)))
 
 

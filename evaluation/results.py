@@ -23,7 +23,7 @@ from typing import List, NamedTuple, Optional
 import numpy as np
 
 from runtime.errors import InputError
-from runtime.files import atomic_write, read_json, write_text
+from runtime.files import atomic_write, read_json, write_json
 
 TIOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)  # ActivityNet's
 MAX_THRESHOLDS = 1000                         # of --tiou_thresholds
@@ -361,11 +361,6 @@ def write_outputs(args, content, draw):
 def without_length(segments):
     """Number of segments [..., 2] that do not end after their start; nothing can match them."""
     return int(np.count_nonzero(segments[..., 1] <= segments[..., 0]))
-
-
-def write_json(path, content, indent=1):
-    """Write JSON; after an error the old file, if there was one, is still there."""
-    write_text(path, json.dumps(content, indent=indent) + '\n')
 
 
 def new_figure(size):

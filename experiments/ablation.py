@@ -26,7 +26,7 @@ if not __package__:  # run as a script, from any folder
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from aher_k600_test import RESULTS_NAME
-from config import PRESETS
+from config import PRESETS, numbers_like
 from evaluation.results import new_figure, write_figure
 from experiments import runs as shared
 from experiments.runs import MEASURES
@@ -295,7 +295,7 @@ def build_parser():
                                      allow_abbrev=False)
     parser.add_argument('--only', choices=[*EXPERIMENTS, 'none'],
                         help='the runs of one experiment; none: only write the table and the figures')
-    parser.add_argument('--seeds', metavar='N,N,…', type=lambda text: tuple(map(int, text.split(','))),
+    parser.add_argument('--seeds', metavar='N,N,…', type=numbers_like(SEEDS),
                         help='instead of those of each experiment, the first of %s' % ','.join(map(str, SEEDS)))
     parser.add_argument('--variants', metavar='TITLE;TITLE;…', type=lambda text: text.split(';'), default=TITLES,
                         help='only these of: %s' % '; '.join(TITLES))

@@ -87,15 +87,15 @@ class ReusableLayers:
 
         `updates` is the ops.updates.UpdateChain of the step: it knows whether a later update changes the layers.
         """
-        self._layers, self._outputs, self._updates = layers, outputs, updates
-        self._computed_at = updates.position
+        self._layers, self._outputs = layers, outputs
+        self._check_unchanged = updates.unchanged([variable for layer in layers for variable in layer])
 
     def outputs(self):
         """The outputs as they were computed.
 
         Raises ValueError where an update since then changes a layer, so that they are out of date.
         """
-        self._updates.check_unchanged([variable for layer in self._layers for variable in layer], self._computed_at)
+        self._check_unchanged()
         return self._outputs
 
     def outputs_for(self, x, changed):

@@ -1,5 +1,6 @@
 """The updates of a training step: one after the other, each with gradients at the weights that the last one left."""
 import collections
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -33,11 +34,6 @@ class UpdateChain:
         self._ordered, self._skip_not_finite = ordered, skip_not_finite
         self._finite = []  # with skip_not_finite: for each update, whether it is applied
 
-    @property
-    def position(self):
-        """How many updates there are so far, for check_unchanged."""
-        return len(self.updates)
-
     def after_last(self):
         """A context: operations made in it run after the last update."""
         return tf.control_dependencies([self.updates[-1].op] if self.updates else [])
@@ -67,16 +63,18 @@ class UpdateChain:
             op = apply()
         self.updates.append(Update(name, losses, gradients, op))
 
-    def check_unchanged(self, variables, since):
-        """Raise ValueError where an update after the first `since` ones changes one of `variables`."""
-        names = {variable.op.name for variable in variables}
-        for update in self.updates[since:]:
-            for pairs in update.gradients.values():
-                for gradient, variable in pairs:
+    def unchanged(self, variables):
+        """A function that raises ValueError where an update added from now on changes one of `variables`."""
+        names, since = {variable.op.name for variable in variables}, len(self.updates)
+
+        def check():
+            for update in self.updates[since:]:
+                for gradient, variable in itertools.chain(*update.gradients.values()):
                     if gradient is not None and variable.op.name in names:
                         raise ValueError('update %s changes %s, so what was computed from it earlier in the step is '
                                          'out of date; compute it again, or change the order of the updates'
                                          % (update.name, variable.op.name))
+        return check
 
     def to_check(self):
         """Tensors to fetch with a step, whose values `fault` takes."""

@@ -5,7 +5,6 @@ tabs. Class names are a text file with one name per line; the line number, from 
 truth has ActivityNet's form, which the evaluation scripts read.
 """
 import collections
-import json
 import os
 from typing import List, NamedTuple, Tuple
 
@@ -15,7 +14,7 @@ from config import DataConfig
 from dataset.tables import read_annotation, read_class_names, without_duplicates
 from preparation.fetch import ANNOTATION, CATEGORIES
 from runtime.errors import InputError
-from runtime.files import write_text
+from runtime.files import write_json
 
 NAME = 'annotation'
 GROUND_TRUTH = DataConfig().ground_truth
@@ -82,7 +81,7 @@ def ground_truth(segments, class_names):
 
 def write_ground_truth(path, segments, class_names):
     """Write the ground truth of `segments` as JSON."""
-    write_text(path, json.dumps(ground_truth(segments, class_names), indent=1) + '\n')
+    write_json(path, ground_truth(segments, class_names))
 
 
 def report_of(segments):

@@ -84,6 +84,9 @@ def check(config, sample=SAMPLE):
     """
     data, defects, summary, videos = config.data, Defects(), [], {}
     names = {side: _check_class_names(side, config, defects) for side in ('source', 'target')}
+    for side in names:
+        with defects.of('annotation'):
+            _check_duplicates(data.path(side + '_annotation'), defects)
     for side, subset in (('source', 'training'), ('target', 'training'), ('target', 'validation')):
         classes = getattr(config.model, side + '_classes') or len(names[side])
         videos[side, subset] = _list_table_defects(side, subset, classes, data, defects, summary)
@@ -126,7 +129,6 @@ def _list_table_defects(side, subset, classes, data, defects, summary):
             if name not in label_of and subset == 'training':
                 defects.add('videos without a label', '%s: no row of video %s, which is in %s' % (labels, name, info))
     with defects.of('annotation') as on_error:
-        _check_duplicates(annotation, defects)
         videos = read_videos(names, annotation, label_of, data.clip_frames, unusable, on_error)
     reasons = ', '.join('%d %s' % (count, why) for why, count in sorted(unusable.items()) if count)
     summary.append('%s %s: %d videos, %d segments; unusable segments: %s' % (

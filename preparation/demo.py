@@ -18,7 +18,6 @@ The same flags make the same data. A validation video depends only on its name, 
 seed and the world's settings: with another annotation, videos that are in both stay the same.
 """
 import collections
-import json
 import os
 import shutil
 import time
@@ -34,7 +33,7 @@ from dataset.tables import read_annotation, read_class_names, without_duplicates
 from preparation import demo_world
 from preparation.demo_world import CLIP_FRAMES, WORLD_SETTINGS, Settings
 from runtime.errors import InputError
-from runtime.files import read_json, sha256, write_text
+from runtime.files import read_json, sha256, write_json, write_text
 
 NAME = 'demo'
 
@@ -180,7 +179,7 @@ def write_tables(video_set):
     write_text(video_set.table('info'), info.to_csv(index=False))
     write_text(video_set.table('labels'), ''.join(
         '%s %d %d\n' % (video.name, CLIP_FRAMES * video.clips, video.label) for video in video_set.videos))
-    write_text(video_set.table('annotation'), json.dumps(annotation, indent=1) + '\n')
+    write_json(video_set.table('annotation'), annotation)
 
 
 def write_data_set(settings, video_sets, annotation, form, seed):
@@ -236,11 +235,11 @@ def make(settings, annotation, paths, form, seed, force=False):
     for file in [os.path.join(out, name) for name in before['files']]:
         if os.path.isfile(file):
             os.remove(file)
-    write_text(os.path.join(out, MANIFEST), json.dumps(manifest, indent=1) + '\n')  # no summary: not complete yet
+    write_json(os.path.join(out, MANIFEST), manifest)  # no summary: not complete yet
     write_data_set(settings, video_sets, annotation, form, seed)
     manifest['summary'] = '; '.join('%d %s videos of %d classes' % (len(videos), side, len(names))
                                     for _, side, _, videos, names in video_sets)
-    write_text(os.path.join(out, MANIFEST), json.dumps(manifest, indent=1) + '\n')
+    write_json(os.path.join(out, MANIFEST), manifest)
     return '%s: made in %.0f s: %s' % (out, time.time() - started, manifest['summary'])
 
 

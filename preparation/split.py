@@ -13,7 +13,6 @@ The frames of a skipped segment stay in the features and count as background.
 """
 import collections
 import difflib
-import json
 import os
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from dataset.features import FeatureStore
 from dataset.tables import Segment, read_class_names, read_entries, read_info, read_videos
 from preparation.annotation import write_ground_truth
 from runtime.errors import InputError
-from runtime.files import write_errors, write_text
+from runtime.files import write_errors, write_json, write_text
 
 NAME = 'split'
 RECORD = 'split.json'  # beside the tables: what the split was made of
@@ -211,7 +210,7 @@ def write(parts, source_names, target_names, data, out, record):
     paths = DataConfig(data_root=out)
     _check_out(out, data)
     source, moments, validation = [parts[name] for name in USED]
-    write_text(os.path.join(out, RECORD), json.dumps(record, indent=1) + '\n')
+    write_json(os.path.join(out, RECORD), record)
     for side, names, videos in (('source', source_names, source), ('target', target_names, moments + validation)):
         info = pd.DataFrame([(video.name, video.subset) for video in videos], columns=('video', 'subset'))
         write_text(paths.path(side + '_categories'), ''.join(name + '\n' for name in names))
@@ -219,8 +218,7 @@ def write(parts, source_names, target_names, data, out, record):
         write_text(paths.path(side + '_labels'), ''.join(
             '%s %d %d\n' % (video.name, len(video.entry['annotations']), names.index(video.label))
             for video in videos))
-        write_text(paths.path(side + '_annotation'), json.dumps(
-            {video.name: video.entry for video in videos}, indent=1) + '\n')
+        write_json(paths.path(side + '_annotation'), {video.name: video.entry for video in videos})
     write_ground_truth(paths.path('ground_truth'), [
         Segment(video.name, *annotated['segment'], target_names.index(video.label))
         for video in validation for annotated in video.entry['annotations']], target_names)

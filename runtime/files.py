@@ -100,6 +100,11 @@ def write_text(path, text):
         file.write(text)
 
 
+def write_json(path, content, indent=1):
+    """Write `content` to a JSON file, completely or not at all; indent None: in one line. Raises as atomic_write."""
+    write_text(path, json.dumps(content, indent=indent) + '\n')
+
+
 def append_text(path, text):
     """Append `text` to the UTF-8 file `path`; raises InputError if that fails."""
     with write_errors(path), open(path, 'a', encoding='utf-8') as file:

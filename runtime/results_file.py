@@ -10,7 +10,7 @@ import json
 import os
 
 from runtime.errors import InputError
-from runtime.files import append_text, read_json, sha256, write_text
+from runtime.files import append_text, read_json, sha256, write_json, write_text
 
 CHECKSUM_CHARACTERS = 16
 
@@ -67,9 +67,8 @@ class ResultsFile:
 
     def finish(self, results, accuracy):
         """Write the complete `results` and their origin, and remove the partial file."""
-        write_text(self.path, json.dumps(results) + '\n')
-        write_text(self.origin_path, json.dumps(
-            dict(self.origin, accuracy=accuracy, sha256=sha256(self.path)), indent=1) + '\n')
+        write_json(self.path, results, indent=None)
+        write_json(self.origin_path, dict(self.origin, accuracy=accuracy, sha256=sha256(self.path)))
         os.remove(self.partial_path)
 
 

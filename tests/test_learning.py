@@ -31,7 +31,6 @@ def test_sixty_steps_learn(tmp_path):
             '--source_classes', str(CLASSES), '--max_steps', str(STEPS), '--log_step', '10', '--batch_size', '8'])
     lines = log_lines(tmp_path)
     first, last = lines[10], lines[STEPS]
-    print(first, last)
     for name in ('moment/classification', 'foreground/classification', 'untrimmed/proposal', 'untrimmed/localization',
                  'untrimmed/iou', 'untrimmed/classification', 'synthetic/proposal', 'synthetic/iou',
                  'synthetic/classification'):

@@ -57,7 +57,7 @@ def find_start(config):
     """The Start of a training run with these settings, as aher_k600_train.run finds it."""
     return snapshots.find_start(
         config.model_dir, config.resume,
-        lambda saved: settings.differences(saved, config, aher_k600_train.SAME_PARTS),
+        lambda saved: settings.differences(saved, config, snapshots.SETTINGS),
         config.train.accept_changes, training_log.check_progress)
 
 
