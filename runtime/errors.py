@@ -6,7 +6,8 @@ import sys
 import threading
 import traceback
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Ctrl-C; the end of a job; a closed terminal; SLURM's warning before the end of a job
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 MAX_MESSAGE = 2000  # characters of an InputError's message
 
 
@@ -20,13 +21,25 @@ class InputError(ValueError):
     def __init__(self, message):
         if len(message) > MAX_MESSAGE:
             message = '%s … %s' % (message[:MAX_MESSAGE // 2], message[-MAX_MESSAGE // 2:])
-        super().__init__(''.join(character if character.isprintable() else ascii(character)[1:-1]
-                                 for character in message))
+        super().__init__(printable(message))
+
+
+def printable(text):
+    """`text` with escapes in place of what a terminal must not get, such as line ends and its control codes."""
+    return ''.join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def one_line(error):
     """The message of `error` without line ends."""
     return ' '.join(str(error).split())
+
+
+def reason(error):
+    """The message of an InputError or OSError, in one line that says of which file or stream it is."""
+    if isinstance(error, InputError):
+        return str(error)
+    # what the program writes to files raises InputError; what is left has no name
+    return ('' if error.filename else 'standard output: ') + one_line(error)
 
 
 class Interrupted(BaseException):
@@ -39,7 +52,7 @@ class Interrupted(BaseException):
 
 
 def signal_exit_status(number):
-    """The exit status of a run that the signal `number` ended: 130 after Ctrl-C, 143 after SIGTERM."""
+    """The exit status of a run that the signal `number` ended, such as 130 after Ctrl-C and 143 after SIGTERM."""
     return 128 + number
 
 
@@ -52,24 +65,45 @@ def exit_status(main):
     def interrupt(number, _):
         raise Interrupted(number)
 
+    _prepare_streams()
     try:
         with signal_handlers(interrupt, SIGNALS):
             main()
             sys.stdout.flush()
     except InputError as error:
-        print('error: %s' % error, file=sys.stderr)
+        _complain('error: %s' % error)
         return 2
-    except OSError as error:  # of a folder, the disk, or a closed pipe behind stdout
-        print('error: %s' % InputError(one_line(error)), file=sys.stderr)
+    except OSError as error:
+        _complain('error: %s' % InputError(reason(error)))
         try:
             sys.stdout.flush()
         except OSError:  # Python would flush again at exit, and print a second message
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     except Interrupted as interrupted:
-        print(interrupted, file=sys.stderr)
+        _complain(interrupted)
         return signal_exit_status(interrupted.number)
     return 0
+
+
+def _prepare_streams():
+    """Make the standard streams such that a print never fails because of what it prints, or because one is closed."""
+    for descriptor in (0, 1, 2):  # a file that is opened later must not become a standard stream
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ('stdout', 'stderr'):
+        stream = getattr(sys, name)
+        if stream is None:  # it was closed when Python started
+            setattr(sys, name, open(os.devnull, 'w', errors='backslashreplace'))
+        elif hasattr(stream, 'reconfigure'):  # not so where a test or a notebook replaces it
+            stream.reconfigure(errors='backslashreplace')  # of a character that an ASCII terminal lacks
+
+
+def _complain(text):
+    with contextlib.suppress(OSError):  # of a terminal that is closed
+        print(text, file=sys.stderr, flush=True)
 
 
 def run_and_exit(main):
@@ -79,8 +113,9 @@ def run_and_exit(main):
     except Exception:
         traceback.print_exc()
         status = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(status)
 
 
@@ -91,11 +126,15 @@ def exit_on_ctrl_c():
 
 @contextlib.contextmanager
 def signal_handlers(handler, signals):
-    """A context in which `handler` handles `signals`; outside the main thread, where Python forbids it, nothing."""
+    """A context in which `handler` handles `signals`; outside the main thread, where Python forbids it, nothing.
+
+    Signals that the process ignores stay ignored: SIGHUP after nohup, SIGINT in a background job of a script.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    replaced = {number: signal.signal(number, handler) for number in signals}
+    replaced = {number: signal.signal(number, handler) for number in signals
+                if signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield
     finally:

@@ -1,18 +1,19 @@
 """Files: reading them with checks, writing them completely or not at all, checksums, locks."""
 import contextlib
+import errno
 import fcntl
-import glob
 import hashlib
 import json
 import os
-import shutil
+import re
 import socket
 import stat
 
-from runtime.errors import InputError
+from runtime.errors import InputError, printable
 
 MAX_BYTES = 2 << 30  # of a table or a JSON file; 5 million results take 0.5 GB
 MAX_DIGITS = 1000    # of an integer in JSON: older Pythons need quadratic time for it
+UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what a file system says that cannot
 
 
 def file_size(path):
@@ -24,10 +25,15 @@ def file_size(path):
         status = os.stat(path)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise InputError('%s: %s' % (path, getattr(error, 'strerror', None) or error)) from None
-    if not stat.S_ISREG(status.st_mode):
-        kind = 'a folder' if stat.S_ISDIR(status.st_mode) else 'a pipe, socket or device'
-        raise InputError('%s: found %s, expected a file' % (path, kind))
+    _check_regular(path, status)
     return status.st_size
+
+
+def _check_regular(path, status):
+    if not stat.S_ISREG(status.st_mode):
+        kind = {stat.S_IFDIR: 'a folder', stat.S_IFLNK: 'a link'}.get(
+            stat.S_IFMT(status.st_mode), 'a pipe, socket or device')
+        raise InputError('%s: found %s, expected a file; move it away' % (path, kind))
 
 
 def read_text(path):
@@ -71,6 +77,19 @@ def write_errors(path):
     try:
         yield
     except OSError as error:
+        raise InputError('%s: cannot be written: %s' % (path, error.strerror or error)) from None
+
+
+def make_folder(path):
+    """Make the folder `path`, unless it is there; raises InputError where that fails."""
+    if os.path.islink(path) and not os.path.exists(path):
+        raise InputError('%s: found a link to a folder that does not exist (%s); make that folder, or remove the link'
+                         % (path, os.readlink(path)))
+    try:
+        os.makedirs(path or '.', exist_ok=True)
+    except OSError as error:
+        if isinstance(error, (FileExistsError, NotADirectoryError)):
+            raise InputError('%s: found a file, expected a folder; name another place' % path) from None
         raise InputError('%s: cannot be written: %s' % (path, error.strerror)) from None
 
 
@@ -82,11 +101,13 @@ def atomic_write(path):
     folder is created. Raises InputError if `path` cannot be written.
     """
     partial = '%s.partial%d' % (path, os.getpid())
+    make_folder(os.path.dirname(path))
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError('%s: cannot be written: it is not a regular file' % path)
+    if os.path.lexists(partial):  # of a killed process with the same number; nothing else is replaced
+        _check_regular(partial, os.lstat(partial))
     try:
         with write_errors(path):
-            if os.path.exists(path) and not os.path.isfile(path):
-                raise InputError('%s: cannot be written: it is not a regular file' % path)
-            os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
             yield partial
             os.replace(partial, path)
     finally:
@@ -105,28 +126,69 @@ def write_json(path, content, indent=1):
     write_text(path, json.dumps(content, indent=indent) + '\n')
 
 
+def write_if_new(path, text, force=False):
+    """Write the UTF-8 file `path`, unless it is there with this `text`; return whether it was written.
+
+    Raises InputError where another file would be replaced, unless `force`.
+    """
+    if os.path.exists(path):
+        file_size(path)
+        with open(path, 'rb') as file:
+            same = file.read() == text.encode()
+        if same:
+            return False
+        if not force:
+            raise InputError('%s: found another file there; name another place, or replace it with --force' % path)
+    write_text(path, text)
+    return True
+
+
+def refuse_to_overwrite(outputs, inputs):
+    """Raise InputError where one of `outputs`, {flag: path or None}, is one of `inputs`, or another output."""
+    known = {os.path.realpath(path): path for path in inputs if path}
+    for flag, path in outputs.items():
+        if path and os.path.realpath(path) in known:
+            raise InputError('%s %s: would overwrite %s, which this command reads or writes too; name another file'
+                             % (flag, path, known[os.path.realpath(path)]))
+        if path:
+            known[os.path.realpath(path)] = path
+
+
 def append_text(path, text):
-    """Append `text` to the UTF-8 file `path`; raises InputError if that fails."""
+    """Append `text` to the UTF-8 file `path`; raises InputError if that fails, or if it is no regular file."""
+    if os.path.lexists(path):
+        file_size(path)
     with write_errors(path), open(path, 'a', encoding='utf-8') as file:
         file.write(text)
 
 
-def remove_matching(folder, pattern):
-    """Remove the files and folders in `folder` that match a glob pattern: leftovers of killed runs."""
-    for path in glob.glob(os.path.join(glob.escape(folder), pattern)):
-        if os.path.isdir(path):
-            shutil.rmtree(path)
-        else:
-            os.remove(path)
+def remove_leftovers(folder, name):
+    """Remove temporary files of atomic_write that killed runs left in `folder`, of files whose name matches `name`.
+
+    `name` is a regular expression for the whole name. Nothing else is removed, and nothing but regular files.
+    """
+    with os.scandir(folder) as entries:
+        found = [entry.path for entry in entries
+                 if re.match(r'(?:%s)\.partial\d+$' % name, entry.name) and entry.is_file(follow_symlinks=False)]
+    for path in found:
+        os.remove(path)
 
 
 def sync(path):
-    """Wait until a file's content, or a folder's list of files, is on the disk."""
+    """Wait until a file's content, or a folder's list of files, is on the disk.
+
+    Returns whether the file system can do that; some network file systems cannot for a folder.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        return False
     finally:
         os.close(descriptor)
+    return True
 
 
 def sha256(path):
@@ -146,21 +208,36 @@ def sha256(path):
 def file_lock(path):
     """A context that holds the lock file `path`; its folder is created if it is missing.
 
-    The kernel releases the lock when its process ends, however it ends. Raises InputError, which names the other
-    process, if another run holds it.
+    The kernel releases the lock when its process ends, however it ends. Where the file system has no locks, the run
+    continues with a warning. Raises InputError, which names the other process, if another run holds it, and where
+    `path` is a link, a pipe or a file that is no lock.
     """
+    make_folder(os.path.dirname(path))
     with write_errors(path):
-        os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-        lock = open(path, 'a+')
-    with lock:
+        if os.path.lexists(path):
+            _check_regular(path, os.lstat(path))
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        owner = os.read(descriptor, 999).decode('utf-8', 'replace').strip()
+        if owner and not re.match(r'process \d+ on .*$', owner):
+            raise InputError('%s: found another file, expected the lock of an earlier run; move it away' % path)
+        _acquire(descriptor, path, owner)
         with write_errors(path):
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                raise InputError('%s: held by %s; wait for that run, or give another folder'
-                                 % (path, lock.read().strip() or 'another run')) from None
-            lock.truncate(0)
-            lock.write('process %d on %s\n' % (os.getpid(), socket.gethostname()))
-            lock.flush()
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, b'process %d on %s\n' % (os.getpid(), socket.gethostname().encode()), 0)
         yield
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor, path, owner):
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError('%s: held by %s; wait for that run, or give another folder'
+                         % (path, printable(owner) or 'another run')) from None
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise InputError('%s: cannot be locked: %s' % (path, error.strerror)) from None
+        print('warning: %s: this file system has no locks (%s); make sure that no other run writes to this folder'
+              % (printable(path), error.strerror), flush=True)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in a loop: after the first signal the iteration finishes, a second one exits at once."""
+"""Signals in a loop: after the first one the iteration finishes, a second one exits at once."""
 import contextlib
 import os
 import signal
@@ -14,11 +14,12 @@ from runtime.errors import SIGNALS, signal_exit_status, signal_handlers
 HANG_SECONDS = 10
 # The same for the first iteration: TensorFlow prepares the graph in it, and no other shows how long one takes.
 FIRST_HANG_SECONDS = 120
-POLL_SECONDS = 0.5  # between two checks of the running iteration
+POLL_SECONDS = 0.5    # between two checks of the running iteration
+REPEAT_SECONDS = 1    # signals so soon after the first one repeat it: some job systems send two at once
 
 
 class SignalWatcher:
-    """Lets a loop finish its iteration after Ctrl-C or SIGTERM.
+    """Lets a loop finish its iteration after one of SIGNALS.
 
         with SignalWatcher('step') as watcher:
             while not watcher.received:  # the signal, or None
@@ -44,7 +45,8 @@ class SignalWatcher:
         self._handlers = signal_handlers(lambda *_: None, SIGNALS)
         self._handlers.__enter__()
         for number in SIGNALS:
-            signal.siginterrupt(number, False)  # a signal must not make a running write fail
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.siginterrupt(number, False)  # a signal must not make a running write fail
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
@@ -60,16 +62,17 @@ class SignalWatcher:
     @contextlib.contextmanager
     def iteration(self):
         """One iteration, which the first signal allows to finish."""
-        self._started = started = time.time()
+        self._started = started = time.monotonic()
         try:
             yield
         finally:
             self._started = None
-            self._longest = max(self._longest, time.time() - started)
+            self._longest = max(self._longest, time.monotonic() - started)
 
     def _watch(self):
         """The thread: receive signals, poll, and exit when the iteration hangs."""
-        signal_time = 0.0
+        # Counted in polls, not by a clock, which goes on while the process or the machine is frozen.
+        since_signal, waited, waited_for = 0.0, 0.0, None
         self._reader.settimeout(POLL_SECONDS)
         while True:
             try:
@@ -78,18 +81,23 @@ class SignalWatcher:
                 line = self._poll()
                 if line:
                     self._print(line)
-                started = self._started
-                limit = max(HANG_SECONDS, 3 * self._longest) if self._longest else FIRST_HANG_SECONDS
-                if self.received and started is not None and time.time() - max(started, signal_time) > limit:
-                    self._exit('the %s did not end in %.0f s; does a read hang?' % (self._name, limit))
+                started, since_signal = self._started, since_signal + POLL_SECONDS
+                if self.received and started is not None:
+                    waited = waited + POLL_SECONDS if started == waited_for else POLL_SECONDS
+                    waited_for = started
+                    limit = max(HANG_SECONDS, 3 * self._longest) if self._longest else FIRST_HANG_SECONDS
+                    if waited > limit:
+                        self._exit('the %s did not end in %.0f s; does a read hang?' % (self._name, limit))
                 continue
             if not number:
                 return
             if number[0] not in SIGNALS:
                 continue
             if self.received:
-                self._exit('a second signal')
-            self.received, signal_time = signal.Signals(number[0]), time.time()
+                if since_signal >= REPEAT_SECONDS:
+                    self._exit('a second signal')
+                continue
+            self.received, since_signal = signal.Signals(number[0]), 0.0
             self._print('%s: the %s is finished first; a second signal exits at once'
                         % (self.received.name, self._name))
 
@@ -98,4 +106,5 @@ class SignalWatcher:
         os._exit(signal_exit_status(self.received))
 
     def _print(self, text):
-        print('\n' + text, file=sys.stderr, flush=True)  # a progress bar may stand in the current line
+        with contextlib.suppress(OSError):  # of a terminal that is closed
+            print('\n' + text, file=sys.stderr, flush=True)  # a progress bar may stand in the current line

@@ -16,10 +16,10 @@ from runtime.session import tf
 SETTINGS = {'model': {'width': 4}, 'train': {'rate': 0.1}, 'data': {}}  # of the small graph's snapshots
 
 
-def started(*arguments):
-    """A Python process that runs a script, or -c CODE."""
+def started(*arguments, **options):
+    """A Python process that runs a script, or -c CODE; `options` are those of subprocess.Popen."""
     return subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            universal_newlines=True)
+                            universal_newlines=True, **options)
 
 
 def wait_for(condition, process):

@@ -1,12 +1,13 @@
 """Ctrl-C and SIGTERM, at any time of a run, and reads that hang."""
 import os
 import signal
+import subprocess
 import threading
 import time
 
 import pytest
 from data_sets import python
-from run_helpers import started
+from run_helpers import send_signal, started
 
 from dataset import bad_data
 from dataset.bad_data import BadData
@@ -16,7 +17,7 @@ LOOP = '''
 import sys, time
 from runtime import signals
 from runtime.errors import Interrupted, run_and_exit
-signals.HANG_SECONDS = signals.FIRST_HANG_SECONDS = 1
+signals.HANG_SECONDS, signals.FIRST_HANG_SECONDS, signals.REPEAT_SECONDS = 1, 1, float(sys.argv[2])
 def main():
     with signals.SignalWatcher('step') as watcher:
         print('ready', flush=True)
@@ -25,27 +26,50 @@ def main():
                 time.sleep(600)
         while sys.argv[1] == 'ignore' or not watcher.received:
             time.sleep(0.01)
+        sys.stdin.readline()
     raise Interrupted(watcher.received)
 run_and_exit(main)
 '''
 
 
-@pytest.mark.parametrize('behaviour, sent, status, message', [
-    ('exit', [signal.SIGINT], 130, 'stopped by SIGINT'),
-    ('exit', [signal.SIGTERM], 143, 'stopped by SIGTERM'),
-    ('hang', [signal.SIGTERM], 143, 'exit at once (the step did not end in 1 s'),
-    ('ignore', [signal.SIGINT, signal.SIGINT], 130, 'exit at once (a second signal'),
-    ('ignore', [signal.SIGINT, signal.SIGTERM], 130, 'exit at once (a second signal')])
-def test_the_first_signal_lets_the_iteration_finish_and_a_second_exits(behaviour, sent, status, message):
-    process = started('-c', LOOP, behaviour)
+@pytest.mark.parametrize('behaviour, sent, repeat, status, message', [
+    ('exit', [signal.SIGINT], 1, 130, 'stopped by SIGINT'),
+    ('exit', [signal.SIGTERM], 1, 143, 'stopped by SIGTERM'),
+    ('exit', [signal.SIGHUP], 1, 129, 'stopped by SIGHUP'),
+    ('exit', [signal.SIGUSR1], 1, 138, 'stopped by SIGUSR1'),
+    ('exit', [signal.SIGTERM, signal.SIGTERM], 3600, 143, 'stopped by SIGTERM'),  # at once: one signal
+    ('hang', [signal.SIGTERM], 1, 143, 'exit at once (the step did not end in 1 s'),
+    ('ignore', [signal.SIGINT, signal.SIGINT], 0, 130, 'exit at once (a second signal'),
+    ('ignore', [signal.SIGINT, signal.SIGTERM], 0, 130, 'exit at once (a second signal')])
+def test_the_first_signal_lets_the_iteration_finish_and_a_second_exits(behaviour, sent, repeat, status, message):
+    process = started('-c', LOOP, behaviour, str(repeat), stdin=subprocess.PIPE)
     assert process.stdout.readline() == 'ready\n'
     process.send_signal(sent[0])
     assert process.stderr.readline() == '\n' and 'a second signal exits at once' in process.stderr.readline()
     for number in sent[1:]:
         process.send_signal(number)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate('\n', timeout=300)
     assert process.returncode == status and 'Traceback' not in errors
     assert message in errors.strip().splitlines()[0]
+
+
+def test_a_frozen_machine_does_not_count_as_a_hanging_step(monkeypatch):
+    """The clock jumps by an hour while a step runs; the step gets as many checks as without the jump."""
+    monkeypatch.setattr(signals, 'POLL_SECONDS', 0.02)
+    monkeypatch.setattr(signals, 'HANG_SECONDS', 1)
+    exits, now = [], time.monotonic
+    jump = [0]
+    monkeypatch.setattr(signals.time, 'monotonic', lambda: now() + jump[0])
+    monkeypatch.setattr(signals.SignalWatcher, '_exit', lambda watcher, reason: exits.append(reason))
+    with signals.SignalWatcher('step') as watcher:
+        with watcher.iteration():
+            pass
+        with watcher.iteration():
+            send_signal(signal.SIGTERM)
+            jump[0] = 3600
+            os.kill(os.getpid(), signal.SIGTERM)  # the second of two that were sent at once
+            time.sleep(0.3)
+    assert watcher.received == signal.SIGTERM and not exits
 
 
 def test_the_handlers_of_before_come_back():
