@@ -18,17 +18,19 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
+from dataset import trained_on
 from dataset.bad_data import BadData
 from dataset.features import FeatureStore, interpolate
 from dataset.tables import Video, read_class_names, read_info, read_labels, read_videos
 from runtime.errors import InputError
+from runtime.machine import usable_cores
 from runtime.session import tf
 
 MAX_TRIES = 1000  # samples that are tried in place of one
 TRAINING_PATHS = ('source_info', 'source_annotation', 'source_labels', 'source_features', 'source_clips',
                   'target_info', 'target_annotation', 'target_labels', 'target_categories', 'target_clips')
 VALIDATION_PATHS = ('target_info', 'target_annotation', 'target_categories', 'target_features')
-
+STORES = ('source_features', 'source_clips', 'target_clips', 'target_features')  # of these, paths of features
 
 
 class Untrimmed(NamedTuple):
@@ -81,14 +83,18 @@ class ClipSample(NamedTuple):
     end: int    # the clip after the last
 
 
-def _clip_samples(videos, min_clips, first_only, unusable):
-    """Segments of each video that span at least `min_clips` clips: a list of ClipSample for each video."""
+def _clip_samples(videos, min_clips, first_only, exact, unusable):
+    """Segments of each video that span at least `min_clips` clips: a list of ClipSample for each video.
+
+    As published, rounding errors make some segments of exactly `min_clips` shorter; `exact` takes the nearest number.
+    """
     groups = []
     for video in videos:
         group = []
         for start, end in video.segments[:int(video.first_usable)] if first_only else video.segments:
-            if (end - start) * video.clips >= min_clips:
-                group.append(ClipSample(video, int(start * video.clips), int(end * video.clips)))
+            clips, cut = (end - start) * video.clips, (int(start * video.clips), int(end * video.clips))
+            if (round(clips) if exact else clips) >= min_clips and cut[0] < cut[1]:  # with 1 clip, none may be left
+                group.append(ClipSample(video, *cut))
             else:
                 unusable['shorter than %d clips' % min_clips] += 1
         groups.append(group)
@@ -142,7 +148,7 @@ class Stream(NamedTuple):
     first: tf.Tensor            # number of the first sample, for the initializer; 0 unless fed
     orders: dict                # name of each stream → its samples by number
     bad: BadData                # what could not be used
-    summary: str                # one line: what is in the stream, what was skipped and why
+    summary: str                # lines: the features that are read; what is in the stream, what was skipped and why
 
 
 @contextlib.contextmanager
@@ -164,7 +170,8 @@ def names_of_samples(stream, first, count):
 
 def check_paths(data, names):
     """Raise InputError, in one line, where the tables or features of these DataConfig fields do not exist."""
-    missing = [data.path(name) for name in names if not FeatureStore(data.path(name), 0).exists()]
+    paths = [FeatureStore(data.path(name), 0).path if name in STORES else data.path(name) for name in names]
+    missing = [path for path in paths if not os.path.exists(path)]
     if missing:
         raise InputError('not found: %s; docs/data.md describes these files (--data_root and the path flags name '
                          'other places); `make demo` needs no data' % ', '.join(missing))
@@ -180,7 +187,7 @@ def resolve_classes(config, sides=('source', 'target')):
     for side in sides:
         path, setting = config.data.path(side + '_categories'), side + '_classes'
         expected = getattr(model, setting)
-        if side == 'source' and not os.path.exists(path):
+        if side == 'source' and not os.path.lexists(path):
             if not expected:
                 raise InputError('%s: not found; write the class names, one per line, or give --source_classes N'
                                  % path)
@@ -192,32 +199,79 @@ def resolve_classes(config, sides=('source', 'target')):
     return config._replace(model=model)
 
 
-def training_stream(config, resumed=False):
-    """The untrimmed, foreground and moment streams together: a Stream of Batch.
+class TrainingTables(NamedTuple):
+    """The training videos of both sides, read and checked."""
 
-    A `resumed` run keeps the list of bad data of the run before. Raises InputError where tables or features cannot be
-    used.
+    source: list       # of dataset.tables.Video
+    target: list
+    unusable: dict     # a Counter of unusable segments, by reason
+    bad: BadData
+    trained_on: dict   # of dataset.trained_on.describe: what a snapshot keeps of them
+
+
+def training_tables(config, resumed=False):
+    """Read the tables of both sides → TrainingTables.
+
+    A `resumed` run keeps the list of bad data of the run before. Raises InputError where tables cannot be used, or
+    tables or features do not exist.
     """
-    data, model, seed = config.data, config.model, config.train.seed
+    data, model = config.data, config.model
     check_paths(data, TRAINING_PATHS)
     unusable, bad = collections.Counter(), _bad_data(config, config.model_dir, resumed)
     source = _read_subset('source', 'training', model.source_classes, data, unusable, bad)
     target = _read_subset('target', 'training', model.target_classes, data, unusable, bad)
+    return TrainingTables(source, target, unusable, bad, trained_on.describe(data, source=source, target=target))
+
+
+class _Unlisted:
+    """In place of BadData: faulty rows are left out of what is compared, as training with --bad_data skip does."""
+
+    def table_error_handler(self, _, errors):
+        return errors.append
+
+    def check_share(self, *_):
+        pass
+
+
+def target_trained_on(config):
+    """(what `training_tables` gives as trained_on, of the target alone; why it lacks the videos, or None).
+
+    Where the tables cannot have training videos, because they are made for testing, it is the class names alone.
+    """
+    try:
+        videos, reason = _read_subset('target', 'training', config.model.target_classes, config.data,
+                                      collections.Counter(), _Unlisted()), None
+    except InputError as error:  # no training videos, or no label table
+        videos, reason = None, str(error)
+    return trained_on.describe(config.data, target=videos), reason
+
+
+def training_stream(config, tables=None):
+    """The untrimmed, foreground and moment streams together: a Stream of Batch.
+
+    `tables` are those of training_tables; by default they are read. Raises InputError where tables or features cannot
+    be used.
+    """
+    data, seed = config.data, config.train.seed
+    source, target, unusable, bad, _ = tables or training_tables(config)
+    bad.start()
+    unusable = collections.Counter(unusable)
     unusable['beyond the first %d of a video' % data.max_segments] = sum(
         max(0, len(video.segments) - data.max_segments) for video in source)
-    first_only = config.train.faults.first_annotation_only
-    foreground = _clip_samples(source, data.foreground_clips, first_only, unusable)
-    moments = _clip_samples(target, data.moment_clips, False, unusable)
+    first_only, exact = config.train.faults.first_annotation_only, data.exact_lengths
+    foreground = _clip_samples(source, data.foreground_clips, first_only, exact, unusable)
+    moments = _clip_samples(target, data.moment_clips, False, exact, unusable)
     for groups, table, min_clips in ((foreground, 'source_annotation', data.foreground_clips),
-                                 (moments, 'target_annotation', data.moment_clips)):
+                                     (moments, 'target_annotation', data.moment_clips)):
         if not groups:
             raise InputError('%s: no segment of a training video spans %d clips' % (data.path(table), min_clips))
 
     orders = [_Order(groups, seed, stream) for stream, groups in
               enumerate([[[video] for video in source], foreground, moments])]
     loaders = [_load_untrimmed(config), _load_foreground(config), _load_moment(config)]
+    lines = []
     for loader, videos in zip(loaders, (source, _videos_in(foreground), _videos_in(moments))):
-        _check_features(loader, videos, bad)
+        lines += _check_features(loader, videos, bad)
     first = _first_sample()
     datasets = [_samples(tf.data.Dataset.range(first, 2 ** 62), order, loader, bad, data.workers)
                 for order, loader in zip(orders, loaders)]
@@ -230,29 +284,29 @@ def training_stream(config, resumed=False):
         len(source), segments, orders[1].samples)
     summary += '%d target videos, %d moments; %s' % (len(target), orders[2].samples, _reasons(unusable))
     return Stream(Batch(Untrimmed(*untrimmed), Foreground(*foreground), Moments(*moments)),
-                  iterator.initializer, first, dict(zip(Batch._fields, orders)), bad, summary)
+                  iterator.initializer, first, dict(zip(Batch._fields, orders)), bad, '\n'.join(lines + [summary]))
 
 
-def validation_stream(config, resumed=False):
+def validation_stream(config):
     """(Stream of Validation, list of Video): each target validation video once, in the order of the info table.
 
-    The row of a skipped video has index -1. A `resumed` run keeps the list of bad data of the run before. Raises
-    InputError where tables or features cannot be used.
+    The row of a skipped video has index -1. Raises InputError where tables or features cannot be used.
     """
-    data, bad = config.data, _bad_data(config, config.results_dir, resumed)
+    data, bad = config.data, _bad_data(config, config.results_dir, resumed=False)
     check_paths(data, VALIDATION_PATHS)
     videos = _read_subset('target', 'validation', config.model.target_classes, data, collections.Counter(), bad)
     loader, order, first = _load_validation(config), _ValidationOrder(videos), _first_sample()
-    _check_features(loader, videos, bad)
+    lines = _check_features(loader, videos, bad)
     dataset = _samples(tf.data.Dataset.range(first, len(videos)), order, loader, bad, data.workers)
     iterator = _iterator(dataset.batch(config.test.test_batch_size).prefetch(2), data.workers)
-    summary = '%d target validation videos' % len(videos)
+    summary = '\n'.join(lines + ['%d target validation videos' % len(videos)])
     return Stream(Validation(*iterator.get_next()), iterator.initializer, first, {'validation': order}, bad,
                   summary), videos
 
 
 def _bad_data(config, folder, resumed):
-    return BadData(folder, config.data.bad_data == 'skip', config.data.max_bad_share, resumed)
+    data = config.data
+    return BadData(folder, data.bad_data == 'skip', data.max_bad_share, data.max_bad_videos, resumed)
 
 
 def _read_subset(side, subset, classes, data, unusable, bad):
@@ -263,7 +317,7 @@ def _read_subset(side, subset, classes, data, unusable, bad):
     names = read_info(data.path(side + '_info'), subset, info)
     faulty_info_rows = len(faults)
     labels_path = data.path(side + '_labels')
-    if subset == 'validation' and not os.path.exists(labels_path):
+    if subset == 'validation' and not os.path.lexists(labels_path):
         labels = {}  # results can be written without knowing the answers
     else:
         labels = read_labels(labels_path, classes, label)
@@ -287,14 +341,21 @@ def _videos_in(groups):
 
 
 def _check_features(loader, videos, bad):
-    """Check that all `videos` have features, and that those of the first and the last can be read."""
-    missing = loader.store.missing([video.name for video in videos])
+    """Check that all `videos` have features, and that those of the first and the last can be read.
+
+    Returns lines that say which features are read.
+    """
+    survey = loader.store.survey([video.name for video in videos])
+    missing = survey.missing
+    bad.expect(loader.stream, len(videos))
     if missing:
         bad.check_share(loader.stream, len(missing), len(videos), InputError(
             '%s (%d of %d videos lack theirs)' % (loader.store.missing_error(missing[0]), len(missing), len(videos))))
     for video in (videos[0], videos[-1]):
         bad.read(loader.stream, video.name,
                  lambda: loader.store.read(video.name, video.clips if loader.by_clip else None))
+    warnings = ['warning: ' + text for text in survey.warnings]
+    return ['%s: %s' % (loader.field.replace('_', ' '), survey.text)] + warnings
 
 
 def _reasons(unusable):
@@ -310,6 +371,7 @@ class Loader(NamedTuple):
     """How a sample of a stream is read: (sample, draws) → arrays of these types and shapes."""
 
     stream: str    # its name, for messages
+    field: str     # of DataConfig: the path of the store
     store: FeatureStore
     by_clip: bool  # whether the store has one row for each clip
     read: Callable
@@ -348,7 +410,7 @@ def _samples(indices, order, loader, bad, workers):
             tensor.set_shape(shape)
         return tuple(tensors)
 
-    return indices.map(in_graph, num_parallel_calls=workers or os.cpu_count())
+    return indices.map(in_graph, num_parallel_calls=workers or usable_cores())
 
 
 def _iterator(dataset, workers):
@@ -359,17 +421,28 @@ def _iterator(dataset, workers):
     """
     options = tf.data.Options()
     if hasattr(options, 'threading'):  # TensorFlow 2
-        options.threading.private_threadpool_size = workers or os.cpu_count()
+        options.threading.private_threadpool_size = workers or usable_cores()
         options.autotune.enabled = False
     else:
-        options.experimental_threading.private_threadpool_size = workers or os.cpu_count()
+        options.experimental_threading.private_threadpool_size = workers or usable_cores()
         options.experimental_optimization.autotune = False
     return tf.data.make_initializable_iterator(dataset.with_options(options))
 
 
+def _store(config, field):
+    """The store of a DataConfig field. It prints a warning at the first video whose numbers look wrong, by kind."""
+    first = {}
+
+    def warn(kind, text):
+        if first.setdefault(kind, text) is text:
+            print('warning: %s; `prepare_data.py check --full` lists all such videos' % text, flush=True)
+
+    return FeatureStore(config.data.path(field), config.model.feature_width, on_suspect=warn)
+
+
 def _load_untrimmed(config):
     data, model = config.data, config.model
-    store = FeatureStore(data.path('source_features'), model.feature_width)
+    store = _store(config, 'source_features')
 
     def read(video, _):
         segments = -np.ones((data.max_segments, 2))
@@ -377,42 +450,42 @@ def _load_untrimmed(config):
         segments[:len(usable)] = usable
         return _read_untrimmed(store, video, config), segments, video.label
 
-    return Loader('untrimmed', store, False, read, (tf.float32, tf.float32, tf.int32),
+    return Loader('untrimmed', 'source_features', store, False, read, (tf.float32, tf.float32, tf.int32),
                   ((model.untrimmed_steps, model.feature_width), (data.max_segments, 2), ()))
 
 
 def _load_foreground(config):
     model = config.model
-    store = FeatureStore(config.data.path('source_clips'), model.feature_width)
+    store = _store(config, 'source_clips')
 
     def read(sample, _):
         return _read_cut(store, sample, model.untrimmed_steps, config), sample.video.label
 
-    return Loader('foreground', store, True, read, (tf.float32, tf.int32),
+    return Loader('foreground', 'source_clips', store, True, read, (tf.float32, tf.int32),
                   ((model.untrimmed_steps, model.feature_width), ()))
 
 
 def _load_moment(config):
     data, model = config.data, config.model
-    store = FeatureStore(data.path('target_clips'), model.feature_width)
+    store = _store(config, 'target_clips')
 
     def read(sample, draws):
         ratio, position = [low + draw % (high - low + 1) for draw, (low, high) in
                            zip(draws, (data.moment_ratios, data.moment_positions))]
         return _read_cut(store, sample, model.moment_steps, config), sample.video.label, ratio, position
 
-    return Loader('moment', store, True, read, (tf.float32, tf.int32, tf.int32, tf.int32),
+    return Loader('moment', 'target_clips', store, True, read, (tf.float32, tf.int32, tf.int32, tf.int32),
                   ((model.moment_steps, model.feature_width), (), (), ()))
 
 
 def _load_validation(config):
     model = config.model
-    store = FeatureStore(config.data.path('target_features'), model.feature_width)
+    store = _store(config, 'target_features')
 
     def read(video, index):
         return index, _read_untrimmed(store, video, config), video.seconds
 
-    return Loader('validation', store, False, read, (tf.int32, tf.float32, tf.float32),
+    return Loader('validation', 'target_features', store, False, read, (tf.int32, tf.float32, tf.float32),
                   ((), (model.untrimmed_steps, model.feature_width), ()))
 
 

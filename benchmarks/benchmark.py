@@ -290,8 +290,8 @@ def main(argv=None):
     commands = parser.add_subparsers(metavar='COMMAND', dest='command')
     commands.required = True
     for run in SUBCOMMANDS:
-        command = commands.add_parser(run.__name__, help=run.__doc__.splitlines()[0], description=run.__doc__,
-                                      allow_abbrev=False)
+        about = run.__doc__ or run.__name__  # python -OO removes docstrings
+        command = commands.add_parser(run.__name__, help=about.splitlines()[0], description=about, allow_abbrev=False)
         command.set_defaults(run=run)
         for name, parameter in inspect.signature(run).parameters.items():
             default = parameter.default

@@ -2,28 +2,33 @@
 
 Dimension (docs/method.md, Legend): C feature width.
 """
+import collections
 import contextlib
 import io
 import os
 import re
 import threading
 import zipfile
+from typing import NamedTuple
 
 import h5py
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from dataset.conversion_record import RECORD, has_changed, made_of_hdf5, made_of_npy, read_record
 from dataset.tables import check_video_id, located_errors
-from runtime.errors import InputError, one_line
+from runtime.errors import InputError, one_line, printable
 from runtime.files import file_size
 
 FORMS = ('.npy', '.npz', '.csv')  # of a video's file, the fastest first
 PICKLES = ('.pkl', '.pickle', '.pt', '.pth', '.joblib')
 MAX_ROWS = 1 << 17      # of a video: a row per 8 frames for 9 hours
+MAX_MAGNITUDE = 1e6     # of a number; larger ones are read, and named as suspicious
 MAX_HEADER = 10000      # bytes of an npy file's header, numpy's own limit
 MAX_LINE = 1 << 22      # bytes of a CSV's header row
 CSV_BLOCK = 1 << 17     # numbers of a CSV that are parsed at a time, so few that they stay in the processor's cache
+CSV_EMPTY = (b'', b'na', b'n/a', b'null', b'none')  # cells, in small letters
 CSV_NUMBER = re.compile(r'("?)[ \t\r]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t]*\1[ \t\r]*$', re.ASCII)
 
 # HDF5 expands all of a stored chunk before it takes the numbers that belong there.
@@ -77,6 +82,14 @@ def interpolate(clips, steps, seconds, frames, clip_frames=8):
 
 # Features
 
+class Survey(NamedTuple):
+    """What a FeatureStore has of some videos; the texts are lines to be printed."""
+
+    missing: list   # of the videos, those without features
+    text: str       # what is read: its path, its form, and how many of the videos it has
+    warnings: list  # texts: files that are not read, and are newer than what is, or not what it was made of
+
+
 class FeatureStore:
     """Features by video: a folder of VIDEO.npy / .npz / .csv, or an HDF5 file with a dataset VIDEO.
 
@@ -84,16 +97,24 @@ class FeatureStore:
     loaded, and a video id never names anything outside the folder or the file.
     """
 
-    def __init__(self, path, width, forms=None):
+    def __init__(self, path, width, forms=None, whole_lines=False, on_suspect=None):
         """A store of features with `width` columns at `path`, a folder or an HDF5 file.
 
-        Without `forms`, PATH.h5 or PATH.hdf5 is preferred to the folder PATH; in a folder, the first of FORMS that a
-        video has is read. With `forms`, `path` itself is read, and in a folder only files of these forms.
+        Args:
+          path, width: see above. PATH.h5 or PATH.hdf5 is preferred to the folder PATH; in a folder, the first of
+            FORMS that a video has is read.
+          forms: where given, `path` itself is read, and in a folder only files of these forms.
+          whole_lines: whether a CSV without a line end at its end is refused: it may be cut short, even in a number.
+          on_suspect: called with (kind, text) at each video that is read although its numbers look wrong: all of them
+            are zero, one is beyond MAX_MAGNITUDE, or a part of an HDF5 dataset was never written.
         """
-        converted = [path + end for end in ('.h5', '.hdf5') if os.path.exists(path + end)] if forms is None else []
+        converted = [path + end for end in ('.h5', '.hdf5') if os.path.lexists(path + end)] if forms is None else []
         self.path = converted[0] if converted else path
         self.width = width
+        self._unread = converted[1:] + [path] if converted else []
         self._forms = forms or FORMS
+        self._whole_lines = whole_lines
+        self._on_suspect = on_suspect
         self._file = None
         self._lock = threading.Lock()  # for opening the file; h5py itself lets one thread read at a time
 
@@ -109,13 +130,71 @@ class FeatureStore:
         """Whether the folder or the file exists."""
         return os.path.exists(self.path)
 
-    def missing(self, videos):
-        """Those of `videos` that have no features here. The folder is listed once, however many videos there are."""
+    def survey(self, videos):
+        """The Survey of `videos`. A folder is listed once, however many videos there are."""
         is_folder = os.path.isdir(self.path)
-        ends = self._forms if is_folder else ('',)
         with _read_errors(self.path, 'cannot be read'):
             there = set(os.listdir(self.path) if is_folder else self._open_hdf5())
-        return [video for video in videos if not any(video + end in there for end in ends)]
+            forms_of = {video: [form for form in (self._forms if is_folder else ['']) if video + form in there]
+                        for video in videos}
+            hidden = self._hidden_in_folder(forms_of) if is_folder else self._hidden_by_hdf5(videos)
+            warnings = self._outdated(hidden)
+        missing = [video for video, forms in forms_of.items() if not forms]
+        count = '{:,} videos'.format(len(videos))
+        if missing:
+            count = '{:,} of {}'.format(len(videos) - len(missing), count)
+        read = collections.Counter(forms[0] for forms in forms_of.values() if forms)
+        if is_folder and read:
+            count += ': ' + ', '.join('{:,} {}'.format(read[form], form[1:]) for form in self._forms if read[form])
+        text = '%s, %s, %s' % (self.path, 'folder' if is_folder else 'HDF5', count)
+        return Survey(missing, printable(text), [printable(warning) for warning in warnings])
+
+    def _hidden_in_folder(self, forms_of):
+        """List of (video, file that is not read, file of the same video that is)."""
+        return [(video, os.path.join(self.path, video + other), os.path.join(self.path, video + forms[0]))
+                for video, forms in forms_of.items() for other in forms[1:]]
+
+    def _hidden_by_hdf5(self, videos):
+        """The same where an HDF5 file is read in place of another one (of no video: ''), or of a folder."""
+        hidden = []
+        for path in self._unread:
+            names = set(os.listdir(path)) if os.path.isdir(path) else None
+            hidden += [('', path, self.path)] if names is None else [
+                (video, os.path.join(path, video + form), self.path)
+                for video in videos for form in FORMS if video + form in names]
+        return hidden
+
+    def _outdated(self, hidden):
+        """Texts about files that are not read although what is read is older, or was made of another version."""
+        record, newer, changed = {}, [], []
+        if hidden and os.path.isdir(self.path):
+            with contextlib.suppress(InputError, OSError):  # the features can be read without it
+                record = read_record(os.path.join(self.path, RECORD))
+        for video, other, read in hidden:
+            is_changed = has_changed(made_of_hdf5(self._file, video) if read == self.path else
+                                     made_of_npy(record, video, read), other)
+            if is_changed:
+                changed.append((other, read))
+            elif is_changed is None and _modified(other) > _modified(read):
+                newer.append((other, read))
+        return [text % (min(pairs) + (len(pairs),)) for pairs, text in (
+            (newer, '%s is newer than %s, which is read in its place (%d such files); convert the features again, or '
+                    'move away what is older'),
+            (changed, '%s has changed since %s, which is read in its place, was made of it (%d such files); convert '
+                      'the features again')) if pairs]
+
+    def stored_in(self, video):
+        """Path of the file that `read` reads for `video`; raises missing_error where there is none."""
+        if os.path.isdir(self.path):
+            for form in self._forms:
+                path = os.path.join(self.path, video + form)
+                if os.path.lexists(path):
+                    return path
+        else:
+            with _read_errors(self.path, 'cannot be read'):
+                if video in self._open_hdf5():
+                    return self.path
+        raise self.missing_error(video)
 
     def read(self, video, rows=None):
         """Features of `video`, float32 [n, width].
@@ -126,12 +205,20 @@ class FeatureStore:
         with located_errors(self.path):
             check_video_id(video)
         source, values = self._from_folder(video, rows) if os.path.isdir(self.path) else self._hdf5(video, rows)
-        with np.errstate(over='ignore'):  # a float64 beyond float32 becomes infinite
+        with np.errstate(over='ignore', invalid='ignore'):  # a float64 beyond float32 becomes infinite
             values = np.asarray(values, np.float32)
-        if not np.isfinite(values).all():
+            low, high = values.min(), values.max()  # NaN where one number is
+        if not (np.isfinite(low) and np.isfinite(high)):
             row, column = np.argwhere(~np.isfinite(values))[0]
             raise InputError('%s: found %s in row %d, column %d (from 0), expected finite numbers; '
                              'extract the features again' % (source, values[row, column], row, column))
+        if self._on_suspect and low == high == 0:
+            self._on_suspect('only zeros', printable(
+                '%s: all numbers of its %d rows are 0; was the video extracted?' % (source, len(values))))
+        elif self._on_suspect and max(-low, high) > MAX_MAGNITUDE:
+            self._on_suspect('large numbers', printable(
+                '%s: found numbers from %g to %g, expected none beyond %g; check how the features were made'
+                % (source, low, high, MAX_MAGNITUDE)))
         return values
 
     def _check_form(self, source, shape, dtype, rows):
@@ -177,18 +264,24 @@ class FeatureStore:
             self._check_form(source, dataset.shape, dataset.dtype, rows)
             if dataset.chunks:
                 _check_chunks(dataset)
+                written, count = dataset.id.get_num_chunks(), _chunk_count(dataset)
+                if written < count and self._on_suspect:
+                    self._on_suspect('chunks never written', printable(
+                        '%s: found %d of %d chunks, and HDF5 gives zeros for the others; was the file written to its '
+                        'end? Extract the features again' % (source, written, count)))
             return source, np.asarray(dataset[()])
 
     def _from_folder(self, video, rows):
-        for form in self._forms:
-            path = os.path.join(self.path, video + form)
-            if os.path.lexists(path):
-                limit = 32 * (rows or MAX_ROWS) * self.width + (1 << 20)  # 32 characters per number, as in a CSV
-                if file_size(path) > limit:
-                    raise InputError('%s: found a file of more than %d bytes, more than %d rows of %d numbers need; '
-                                     'check that it is one video' % (path, limit, rows or MAX_ROWS, self.width))
-                return path, READERS[form](path, lambda shape, dtype: self._check_form(path, shape, dtype, rows))
-        raise self.missing_error(video)
+        path = self.stored_in(video)
+        limit = 32 * (rows or MAX_ROWS) * self.width + (1 << 20)  # 32 characters per number, as in a CSV
+        if file_size(path) > limit:
+            raise InputError('%s: found a file of more than %d bytes, more than %d rows of %d numbers need; '
+                             'check that it is one video' % (path, limit, rows or MAX_ROWS, self.width))
+        if self._whole_lines and path.endswith('.csv') and not has_line_end(path):
+            raise InputError('%s: found no line end at the end, expected one, as the file may be cut short; extract '
+                             'the features again, or, if it is whole, add a line end' % path)
+        read = READERS[os.path.splitext(path)[1]]
+        return path, read(path, lambda shape, dtype: self._check_form(path, shape, dtype, rows))
 
     def missing_error(self, video):
         """An InputError that says where the features of `video` were looked for."""
@@ -203,6 +296,18 @@ class FeatureStore:
         return InputError('%s: no features of video %s (looked for %s)' % (self.path, video, names))
 
 
+def _modified(path):
+    """Time of the last change in seconds; 0 where there is no file, as of a link to nothing."""
+    with contextlib.suppress(OSError):
+        return os.stat(path).st_mtime
+    return 0
+
+
+def _chunk_count(dataset):
+    """Number of chunks that an HDF5 dataset of this shape has when all are written, as a float: it may be huge."""
+    return np.prod([-(-length // part) for length, part in zip(dataset.shape, dataset.chunks)], dtype=float)
+
+
 def _check_chunks(dataset):
     """Raise ValueError where the chunks of an HDF5 dataset could take far more time or memory than its numbers."""
     itemsize = dataset.dtype.itemsize
@@ -210,7 +315,7 @@ def _check_chunks(dataset):
     if size > max(dataset.size * itemsize, MAX_CHUNK):
         raise ValueError('found chunks of %d bytes, more than its numbers take; write it again with smaller chunks'
                          % size)
-    count = np.prod([-(-length // part) for length, part in zip(dataset.shape, dataset.chunks)], dtype=float)
+    count = _chunk_count(dataset)
     if count > max(MAX_CHUNKS, len(dataset)):
         raise ValueError('found %d chunks, expected at most one per row; write it again with larger chunks' % count)
     pipeline = dataset.id.get_create_plist()
@@ -241,6 +346,13 @@ def _read_npz(path, check):
             raise ValueError('its compression is not one that numpy uses')  # others expand without bound
         with arrays.open(entries[0]) as file:
             return _read_array(file, entries[0].file_size, check)
+
+
+def has_line_end(path):
+    """Whether the last byte of a file is a line end; raises InputError where the file cannot be read."""
+    with _read_errors(path, 'cannot be read'), open(path, 'rb') as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - 1))
+        return file.read(1) == b'\n'
 
 
 def _read_csv(path, check):
@@ -285,16 +397,18 @@ def _read_array(file, size, check):
 def _check_csv_header(path, header):
     """Raise InputError where the first row is numbers: it would be taken for column names, and lost.
 
-    Column names may be numbers that count from 0, as those of pandas do, or from 1.
+    Empty cells do not make it a header row, unless all are empty. Column names may be numbers that count from 0, as
+    those of pandas do, or from 1; pandas leaves the name above its row numbers empty.
     """
-    cells = header.lstrip(b'\xef\xbb\xbf').rstrip(b'\r\n').split(b',')
+    cells = [cell.strip(b' \t"') for cell in header.lstrip(b'\xef\xbb\xbf').rstrip(b'\r\n').split(b',')]
+    cells = cells if cells[0] else cells[1:]
     try:
-        numbers = [float(cell.strip(b' "')) for cell in cells]
+        numbers = [float(cell) for cell in cells if cell.lower() not in CSV_EMPTY]
     except ValueError:
         return
-    if not any(numbers == list(range(first, first + len(numbers))) for first in (0, 1)):
+    if numbers and numbers not in [list(range(first, first + len(cells))) for first in (0, 1)]:
         raise InputError('%s: row 1: found numbers (%s, …), expected a header row, then rows of numbers; add a row '
-                         'of column names above' % (path, cells[0].decode()))
+                         'of column names above' % (path, numbers[0]))
 
 
 def _parse_csv(lines):

@@ -6,6 +6,7 @@ row; the default `on_error` raises the error. An error that makes a complete fil
 import collections
 import contextlib
 import csv
+import difflib
 import io
 import math
 import re
@@ -17,6 +18,7 @@ import numpy as np
 from runtime.errors import InputError
 from runtime.files import read_json, read_text
 
+SUBSETS = ('training', 'validation')  # of an info table that are read; others are ignored
 MIN_SECONDS, MAX_SECONDS = 1e-3, 1e9  # limits of a duration; the upper one is also that of its frames
 
 
@@ -157,7 +159,8 @@ def read_info(path, subset, on_error=raise_error):
     """Names of the videos of `subset`, in the order of the info table: a CSV with columns video and subset.
 
     Later rows of the same video are ignored. A row that puts it into another subset is an error, because the network
-    would be tested on a video that it was trained on. Raises InputError where no video of `subset` is left.
+    would be tested on a video that it was trained on. So is a subset that is written in another way than SUBSETS,
+    such as Training: its videos would be missing. Raises InputError where no video of `subset` is left.
     """
     rows = csv.reader(io.StringIO(read_text(path)), strict=True)
     subset_of, faulty = collections.OrderedDict(), set()
@@ -176,6 +179,9 @@ def read_info(path, subset, on_error=raise_error):
                     raise InputError('found %d cells, expected the %d of the header row' % (len(row), len(header)))
                 video, found = row[at_video], row[at_subset]
                 check_video_id(video)
+                if found not in SUBSETS and found.strip().lower() in SUBSETS:
+                    raise InputError('found video %s in subset %r, expected %s; correct the subset'
+                                     % (video, found, found.strip().lower()))
                 if subset_of.setdefault(video, found) != found:
                     faulty.add(video)
                     raise InputError('found video %s in subset %s, which an earlier row puts into %s; remove '
@@ -189,12 +195,11 @@ def read_info(path, subset, on_error=raise_error):
     return names
 
 
-def read_labels(path, classes, on_error=raise_error):
-    """{video: class index} of a label table: rows of video, a number, class index; separated by spaces.
+def read_label_rows(path, classes, on_error=raise_error):
+    """Yield (row, video, class index) of a label table: rows of video, a number, class index; separated by spaces.
 
-    The first row of a video counts; columns after the third are ignored.
+    Rows count from 1; columns after the third are ignored.
     """
-    labels = {}
     for number, line in enumerate(read_text(path).split('\n'), start=1):
         fields = line.split()
         if not fields:
@@ -207,7 +212,14 @@ def read_labels(path, classes, on_error=raise_error):
                                  % line.rstrip()[:99]) from None
             if not 0 <= label < classes:
                 raise InputError('class %d of video %s is not in 0…%d' % (label, fields[0], classes - 1))
-            labels.setdefault(fields[0], label)
+            yield number, fields[0], label
+
+
+def read_labels(path, classes, on_error=raise_error):
+    """{video: class index} of a label table; the first row of a video counts."""
+    labels = {}
+    for _, video, label in read_label_rows(path, classes, on_error):
+        labels.setdefault(video, label)
     return labels
 
 
@@ -250,6 +262,9 @@ def _video(name, entry, label, clip_frames, unusable):
         raise InputError('video %s: %s %s; expected numbers duration_second, duration_frame, '
                          'feature_frame, and annotations [{segment: [start_s, end_s]}]'
                          % (name, type(error).__name__, error)) from None
+    similar = [key for key in entry if _is_misspelt(key)] if 'annotations' not in entry else []
+    if similar:
+        raise InputError('video %s: found the key %s, expected annotations; correct the key' % (name, similar[0]))
     if not (MIN_SECONDS <= seconds < MAX_SECONDS and 0 < frames < MAX_SECONDS
             and clip_frames <= feature_frame < MAX_SECONDS):
         raise InputError('video %s: found %g seconds, %d frames, %d feature frames; expected at least one '
@@ -266,6 +281,11 @@ def _video(name, entry, label, clip_frames, unusable):
             first_usable |= number == 0
     return Video(name, label, seconds, frames, feature_frame // clip_frames,
                  np.array(usable, float).reshape(-1, 2), first_usable)
+
+
+def _is_misspelt(key):
+    """Whether `key` is nearly "annotations": its segments would be ignored."""
+    return difflib.SequenceMatcher(None, key.lower(), 'annotations').ratio() > 0.85
 
 
 def _number(value):

@@ -44,7 +44,7 @@ def seed(parser):
         return json.dumps(dict(config.to_dict(config.PRESETS['demo']), files={})).encode()
     if parser == 'progress':
         window = {'sums': {'a': 0.5}, 'steps': 1, 'skips': 0, 'all_skips': 0}
-        return json.dumps({'files': {}, 'progress': {'window': window, 'next_videos': {}}}).encode()
+        return json.dumps({'files': {}, 'progress': {'window': window}}).encode()
     file = io.BytesIO()
     if parser == 'h5':
         with h5py.File(file, 'w') as store:

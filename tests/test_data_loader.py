@@ -221,6 +221,93 @@ def test_missing_table_is_named_alone(tmp_path, table):
     assert message_of(summary_of, config).startswith('not found: %s; ' % config.data.path(table))
 
 
+def test_only_features_may_have_the_end_of_hdf5(tmp_path):
+    config = make(tmp_path)
+    path = config.data.path('target_categories')
+    os.rename(path, path + '.h5')
+    assert message_of(summary_of, config).startswith('not found: %s; ' % path)
+    os.rename(path + '.h5', path)
+    os.rename(config.data.path('target_clips'), str(tmp_path / 'moved'))
+    os.symlink('nowhere', config.data.path('target_clips') + '.h5')
+    assert message_of(summary_of, config).startswith('not found: %s.h5; ' % config.data.path('target_clips'))
+
+
+@pytest.mark.parametrize('field', ['source_categories', 'target_labels'])
+def test_a_link_to_nothing_is_no_table_that_may_be_absent(tmp_path, field):
+    config = make(tmp_path, target={'t': video((8, 24)), 'v': video(subset='validation')})
+    path = config.data.path(field)
+    if os.path.exists(path):
+        os.remove(path)
+    os.symlink('nowhere', path)
+    call = {'source_categories': data_loader.resolve_classes, 'target_labels': of_validation}[field]
+    assert message_of(call, config) == '%s: No such file or directory' % path
+
+
+def test_a_misspelt_key_of_a_training_video_is_an_error(tmp_path):
+    config = make(tmp_path, {'s': video((8, 24)), 'r': video((8, 24))})
+    path = config.data.path('source_annotation')
+    with open(path) as file:
+        entries = json.load(file)
+    entries['r']['anotations'] = entries['r'].pop('annotations')
+    write(path, json.dumps(entries))
+    assert message_of(summary_of, config) == (
+        '%s: video r: found the key anotations, expected annotations; correct the key' % path)
+    del entries['r']['anotations']
+    write(path, json.dumps(entries))
+    assert '2 source videos, 1 segments' in summary_of(config)
+
+
+# Which features are read
+
+def test_the_summary_says_which_features_are_read(tmp_path):
+    config = make(tmp_path, {'s%d' % number: video((8, 24)) for number in range(3)},
+                  {'t': video((8, 24)), 'short': video((0, 1)), 'v': video(subset='validation')})
+    data = config.data
+    folder = data.path('source_features')
+    numbers = np.load(os.path.join(folder, 's1.npy'))
+    np.savetxt(os.path.join(folder, 's1.csv'), numbers, '%g', ',', header='a,b,c,d', comments='')
+    os.remove(os.path.join(folder, 's1.npy'))
+    np.save(os.path.join(folder, 'of_no_video.npy'), numbers)
+    with h5py.File(data.path('source_clips') + '.h5', 'w') as file:
+        for name in os.listdir(data.path('source_clips')):
+            file[name[:-len('.npy')]] = np.load(os.path.join(data.path('source_clips'), name))
+    assert summary_of(config).splitlines()[:3] == [
+        'source features: %s, folder, 3 videos: 2 npy, 1 csv' % folder,
+        'source clips: %s.h5, HDF5, 3 videos' % data.path('source_clips'),
+        'target clips: %s, folder, 1 videos: 1 npy' % data.path('target_clips')]  # one is too short for a moment
+    with tf.Graph().as_default():
+        assert validation_stream(config)[0].summary.splitlines() == [
+            'target features: %s, folder, 1 videos: 1 npy' % data.path('target_features'),
+            '1 target validation videos']
+
+
+def test_newer_features_that_are_not_read_are_named(tmp_path):
+    config = make(tmp_path)
+    npy = os.path.join(config.data.path('source_features'), 's.npy')
+    csv_path = npy[:-len('npy')] + 'csv'
+    write(csv_path, 'a,b,c,d\n1,2,3,4\n')
+    for age, warnings in ((-5, 0), (5, 1)):
+        os.utime(npy, (1e9, 1e9))
+        os.utime(csv_path, (1e9 + age, 1e9 + age))
+        found = [line for line in summary_of(config).splitlines() if line.startswith('warning: ')]
+        assert found == ['warning: %s is newer than %s, which is read in its place (1 such files); convert the '
+                         'features again, or move away what is older' % (csv_path, npy)] * warnings
+
+
+@pytest.mark.parametrize('numbers, message', [
+    (np.zeros((64, WIDTH)), 'all numbers of its 64 rows are 0; was the video extracted?; `prepare_data.py check'),
+    (np.full((64, WIDTH), -3e38), 'found numbers from -3e+38 to -3e+38, expected none beyond 1e+06; check how')])
+def test_numbers_that_look_wrong_are_named_once(tmp_path, capsys, numbers, message):
+    config = make(tmp_path, target={name: video((8, 24)) for name in 'tuvwx'})
+    folder = config.data.path('target_clips')
+    for name in 'tuv':
+        np.save(os.path.join(folder, name + '.npy'), numbers.astype(np.float32))
+    of_training(config, 5)
+    found = [line for line in capsys.readouterr().out.splitlines() if line.startswith('warning: ')]
+    assert len(found) == 1 and found[0].startswith('warning: %s: ' % os.path.join(folder, 't.npy'))  # the first one
+    assert message in found[0]
+
+
 # Segments
 
 def test_summary_counts_unusable_segments_by_reason(tmp_path):
@@ -229,10 +316,10 @@ def test_summary_counts_unusable_segments_by_reason(tmp_path):
         {'a': video((5, 5), (9, 3), (40, 50), (-4, -1), (8, 24), (0, 15)),
          'b': video(*[(0, 16 + index / 8) for index in range(27)])},
         {'t': video((0, 4), (0, 3.5), (1, 1)), 'u': video(), 'v': video((0, 1), subset='validation')})
-    assert summary_of(config) == (
+    assert summary_of(config).splitlines()[3:] == [
         '2 source videos, 29 segments, 28 of them foreground samples; 2 target videos, 1 moments; unusable '
         'segments: 3 without length, 2 outside their video, 2 beyond the first 25 of a video, '
-        '1 shorter than 32 clips, 1 shorter than 8 clips')
+        '1 shorter than 32 clips, 1 shorter than 8 clips']
     assert summary_of(make(tmp_path / 'other')).endswith('; unusable segments: none')
 
 
@@ -262,6 +349,23 @@ def test_a_foreground_sample_spans_32_clips(tmp_path, clips, spans):
 def test_a_moment_spans_8_clips(tmp_path, clips, spans):
     config = make(tmp_path, target={'t': video((4, 4 + clips / 2)), 'long': video((0, 32))})
     assert '%d moments' % (1 + spans) in summary_of(config)
+
+
+@pytest.mark.parametrize('exact', [False, True])
+def test_a_moment_of_8_clips_may_count_as_shorter_as_published(tmp_path, exact):
+    assert (0.6 - 0.2) * 20 < 8  # clips 4 to 12 of 20
+    target = {'t': video((2, 6), seconds=10.0, frames=160, feature_frame=160), 'long': video((0, 32)),
+              'short': video((0, 3.7))}  # 7.4 clips
+    source = {'s': video((2, 18), seconds=20.0, frames=320, feature_frame=320), 'long': video((0, 32))}
+    assert (0.9 - 0.1) * 40 == 32
+    summary = summary_of(make(tmp_path, source, target, exact_lengths=exact))
+    assert '2 of them foreground' in summary and '; 3 target videos, %d moments;' % (1 + exact) in summary
+
+
+def test_a_moment_between_the_edges_of_clips_has_no_rows(tmp_path):
+    target = {'t': video((1.55, 1.9)), 'u': video((8, 24))}  # 0.7 clips, from 3.1 to 3.8
+    config = make(tmp_path, target=target, exact_lengths=True, moment_clips=1)
+    assert '2 target videos, 1 moments; unusable segments: 1 shorter than 1 clips' in summary_of(config)
 
 
 @pytest.mark.parametrize('side, kind', [('source', 32), ('target', 8)])
@@ -489,6 +593,28 @@ def test_other_session_errors_are_left_as_they_are(tmp_path):
 
 # Bad data
 
+def test_tables_are_compared_although_some_rows_are_faulty(tmp_path):
+    videos = {'t%d' % number: video((8, 24)) for number in range(3)}
+    config = make(tmp_path, target=videos)
+    (before, reason), path = data_loader.target_trained_on(config), config.data.path('target_annotation')
+    assert reason is None and before['target']['videos'] == 3
+    with open(path) as text:
+        entries = json.load(text)
+    entries['t0']['duration_second'] = 0
+    write(path, json.dumps(entries))
+    now, reason = data_loader.target_trained_on(config)
+    assert reason is None and data_loader.trained_on.differences(before, now, config.data)[0].startswith(
+        '3 target videos with other names (this run: 2; ')
+    skipped = data_loader.training_tables(skipping(config, max_bad_videos=1, model_dir=str(tmp_path / 'm')))
+    assert not data_loader.trained_on.differences(skipped.trained_on, now, config.data)
+
+
+def test_tables_that_are_made_for_testing_have_no_videos_to_compare(tmp_path):
+    config = make(tmp_path, target={'t': video((8, 24), subset='validation')})
+    found, reason = data_loader.target_trained_on(config)
+    assert set(found['target']) == {'class_names'} and 'no video of subset training' in reason
+
+
 def skipping(config, **values):
     return settings.override(config, **dict({'bad_data': 'skip', 'max_bad_share': 0.02}, **values))
 
@@ -523,13 +649,17 @@ def test_skipped_samples_are_replaced_alike_and_listed_once(tmp_path):
 
 def test_too_much_bad_data_stop_the_run(tmp_path):
     videos = {'s%d' % number: video((8, 24)) for number in range(5)}
-    config = skipping(make(tmp_path, videos, model_dir=str(tmp_path / 'models')))
+    config = skipping(make(tmp_path, videos, model_dir=str(tmp_path / 'models'), workers=1))
     for number in (1, 2, 3):
         write(os.path.join(config.data.path('source_features'), 's%d.npy' % number), b'')
     message = message_of(of_training, config, 5)
-    assert message.startswith('untrimmed: 3 of ')
-    assert 'which is more than --max_bad_share 0.02 allows; the last error: ' in message
-    assert [row[1] for row in listed(tmp_path / 'models')[1:]] == ['untrimmed'] * 3
+    assert message.startswith('untrimmed: 2 of 5 videos cannot be used, expected at most 1: the larger of '
+                              '--max_bad_videos 1 and --max_bad_share 0.02 of them; ')
+    assert 'the last error: %s/s' % config.data.path('source_features') in message
+    rows = listed(tmp_path / 'models')[1:]
+    assert {row[1] for row in rows} == {'untrimmed'} and len(rows) in (2, 3)  # the loader reads ahead of the session
+    for allowed in ({'max_bad_videos': 3}, {'max_bad_share': 0.6}):
+        assert of_training(settings.override(config, **allowed), 5).untrimmed.labels.tolist() == [0] * 10
     for number in (0, 4):
         os.remove(os.path.join(config.data.path('source_features'), 's%d.npy' % number))
     assert 'untrimmed: none of 1000 samples can be read' in message_of(
@@ -547,7 +677,8 @@ def test_the_list_of_bad_data_stays_where_a_run_is_resumed(tmp_path):
         raise InputError('gone')
 
     def after(resumed, *names):
-        bad = BadData(folder, True, 0.02, resumed)
+        bad = BadData(folder, True, max_videos=2, resumed=resumed)
+        bad.expect('moment', 10)
         for name in names:
             assert bad.read('moment', name, fail) is None
         bad.table_error_handler('source_labels', [])(InputError('row 4'))
@@ -557,8 +688,9 @@ def test_the_list_of_bad_data_stays_where_a_run_is_resumed(tmp_path):
     assert after(False, 'a') == rows
     assert after(True, 'a', 'b, c') == after(True, 'b, c') == rows + [('b, c', 'moment', 'gone')]
     assert after(False, 'a') == rows
-    write(os.path.join(folder, 'bad_data.csv'), 'no list')
-    assert after(True, 'a') == rows
+    for cut_short in ('a,moment,"cut sho', 'a,moment,cut sho', 'a,mom', 'a,mom\r\n'):
+        write(os.path.join(folder, 'bad_data.csv'), 'video,stream,reason\n' + cut_short)
+        assert after(True, 'a') == rows
 
 
 def test_a_skipped_validation_video_has_index_minus_1(tmp_path):
@@ -571,7 +703,7 @@ def test_a_skipped_validation_video_has_index_minus_1(tmp_path):
     assert [row[:2] for row in listed(tmp_path / 'results')] == [('video', 'stream'), ('c', 'validation')]
     message = message_of(of_validation, settings.override(config, bad_data='stop'))
     assert message.startswith(os.path.join(config.data.path('target_features'), 'c.npy: not a numpy array'))
-    assert not os.path.exists(str(tmp_path / 'results' / 'bad_data.csv'))  # no list of an earlier run stays
+    assert os.path.exists(str(tmp_path / 'results' / 'bad_data.csv'))  # a run that has not started removes nothing
 
 
 def test_faulty_table_rows_are_skipped(tmp_path):
@@ -586,8 +718,8 @@ def test_faulty_table_rows_are_skipped(tmp_path):
     assert [row[:2] for row in listed(tmp_path / 'models')[1:]] == [('', 'source_annotation')]
     write(config.data.path('source_labels'), 's0 0 0\ns1 0 1\ns2 0 x\n')
     assert message_of(summary_of, settings.override(config, max_bad_share=0.01)).startswith(
-        'tables of the source videos: 2 of 3 videos cannot be used, which is more than --max_bad_share 0.01 allows; ')
-    assert '1 source videos' in summary_of(settings.override(config, max_bad_share=0.02))
+        'tables of the source videos: 2 of 3 videos cannot be used, expected at most 1: ')
+    assert '1 source videos' in summary_of(settings.override(config, max_bad_share=0.7))
 
 
 # The end

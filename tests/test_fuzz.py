@@ -87,7 +87,8 @@ REFUSED = {  # a careless parser accepts these, hangs, or fails with another exc
     'annotation': ['', 'v 0 2 1', 'v\t0\t2', 'v\t2\t2\t1', 'v\t-1\t2\t1', 'v\tnan\t2\t1', 'v\t0\tinf\t1',
                    'v\t0\t2\t3', 'v\t0\t1_0\t1', 'v\t0\t%s\t1' % ('9' * 10 ** 4), '/v\t0\t2\t1', '\t0\t2\t1'],
     'entries': ['', '[]', '{', '{"v": []}', '[' * 10 ** 5, '{"v": %s}' % ('9' * 10 ** 5), entry(annotations=3),
-                entry(annotations=[{'segment': [0, float('nan')]}]), entry(annotations=[{'segment': [0]}]),
+                entry(annotations=[{'segment': [0, float('nan')]}]),
+                entry().replace('annotations', 'annotation'), entry(annotations=[{'segment': [0]}]),
                 entry(duration_second=0), entry(duration_second=1e-300), entry(duration_second=True),
                 entry(duration_frame='1_0'), entry(duration_frame=float('inf')), entry(feature_frame=7),
                 entry(feature_frame=1e18), entry(feature_frame=None)],
@@ -115,8 +116,8 @@ REFUSED = {  # a careless parser accepts these, hangs, or fails with another exc
                  damaged_record('settings', train={'seed': 'one'}), damaged_record('settings', data=[1])],
     'progress': ['', '[]', '{"files": {}}', damaged_record('progress', progress=[]), '[' * 10 ** 5,
                  damaged_record('progress', progress={}), damaged_record('progress', progress={
-                     'window': {'sums': {'a': 'b'}, 'steps': 1, 'skips': 0, 'all_skips': 0}, 'next_videos': {}}),
-                 damaged_record('progress', progress={'window': {'steps': 1}, 'next_videos': 3})],
+                     'window': {'sums': {'a': 'b'}, 'steps': 1, 'skips': 0, 'all_skips': 0}}),
+                 damaged_record('progress', progress={'window': {'sums': 3}})],
     'id': ['', ' ', '.', '..', '../v', '/v', 'a/b', 'a\\b', 'v\0', 'v\n', '\u202ev',
            b'\xff'],
 }

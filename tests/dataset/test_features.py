@@ -1,5 +1,6 @@
 """features.py: every form of a feature file, and what is refused by name before it is read."""
 import io
+import json
 import os
 import pickle
 import resource
@@ -15,8 +16,9 @@ import pytest
 from data_sets import NUMBERS, WIDTH, message_of, write, write_features
 
 from dataset import features
+from dataset.conversion_record import made_of_hdf5
 from dataset.features import FeatureStore
-from preparation.convert import Conversion, find_sources
+from preparation.convert import Conversion, convert, find_sources
 from runtime.errors import InputError
 
 
@@ -343,15 +345,15 @@ def test_special_files_are_refused_without_hanging(tmp_path, end, kind):
     {'pipe': os.mkfifo, 'folder': os.mkdir, 'device': lambda path: os.symlink('/dev/zero', path),
      'dangling': lambda path: os.symlink('nowhere', path)}[kind](path)
     message = message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
-    assert message == path + {'folder': ': found a folder, expected a file',
+    assert message == path + {'folder': ': found a folder, expected a file; move it away',
                               'dangling': ': No such file or directory'}.get(
-                                  kind, ': found a pipe, socket or device, expected a file')
+                                  kind, ': found a pipe, socket or device, expected a file; move it away')
 
 
 def test_a_store_that_is_a_pipe(tmp_path):
     os.mkfifo(str(tmp_path / 'clips.h5'))
     store = FeatureStore(str(tmp_path / 'clips'), WIDTH)
-    for call, argument in ((store.read, 'v'), (store.missing, ['v'])):
+    for call, argument in ((store.read, 'v'), (store.survey, ['v'])):
         assert 'found a pipe, socket or device' in message_of(call, argument)
 
 
@@ -374,7 +376,7 @@ def test_spaces_and_letters_of_any_language_are_ids(tmp_path, video):
     for path in (tmp_path, tmp_path / 'x.h5'):
         store = FeatureStore(str(path), WIDTH)
         np.testing.assert_array_equal(store.read(video), NUMBERS)
-        assert store.missing(['absent', video]) == ['absent']
+        assert store.survey(['absent', video]).missing == ['absent']
 
 
 @pytest.mark.parametrize('end', ['.pkl', '.pt', '.pth'])
@@ -394,7 +396,7 @@ def test_a_damaged_list_of_hdf5_datasets_is_named(tmp_path, part):
         content = file.read()
     assert part in content
     write(path, content.replace(part, b'????'))
-    assert message_of(FeatureStore(path, WIDTH).missing, ['v']).startswith('%s: cannot be read (' % path)
+    assert message_of(FeatureStore(path, WIDTH).survey, ['v']).startswith('%s: cannot be read (' % path)
     assert message_of(find_sources, Conversion(path, 'out', WIDTH, 'float32')).startswith(
         '%s: not an HDF5 file of features (' % path)
 
@@ -429,7 +431,8 @@ def test_hdf5_leads_nowhere_else(tmp_path):
 
 @pytest.mark.parametrize('header, is_one', [
     ('1,2.5,3,4', False), ('0,0,0,0', False), ('nan,nan,nan,nan', False), ('2,3,4,5', False),
-    ('"1","7","3","4"', False),
+    ('"1","7","3","4"', False), ('1.5,2.5,3.5,', False), ('1,2,3,', False), ('0,,2,3', False), ('1.5,"",NA,7', False),
+    ('5,null,N/A,"None"', False), ('1.5,x,,', True), ('NA,NA,NA,NA', True),
     ('0,1,2,3', True), ('1,2,3,4', True), ('f0,1,2,3', True), ('a,b,c,d', True), (',,,', True)])
 def test_a_csv_without_its_header_row_is_refused(tmp_path, header, is_one):
     write(str(tmp_path / 'v.csv'), header + '\n5,6,7,8\n')
@@ -489,3 +492,231 @@ def test_an_hdf5_chunk_that_could_expand_without_bound_is_refused_unread(tmp_pat
         assert found.startswith('%s: dataset %s: ' % (path, name)) and message in found
     assert not store.read('small').any()  # HDF5 takes the bytes of the chunk alone
     assert most_memory() - before < 50000
+
+
+# CSV files that may be cut short
+
+@pytest.mark.parametrize('content, is_whole', [
+    ('a,b,c,d\n1,2,3,4\n5,6,7,8\n', True), ('a,b,c,d\r\n1,2,3,4\r\n', True), ('a,b,c,d\n1,2,3,4\n\n', True),
+    ('a,b,c,d\n1,2,3,4\n5,6,7,8', False), ('a,b,c,d\n1,2,3,4\n5,6,7,0.12', False), ('', False)])
+def test_a_csv_without_a_line_end_at_its_end_may_be_refused(tmp_path, content, is_whole):
+    path = str(tmp_path / 'v.csv')
+    write(path, content)
+    assert features.has_line_end(path) is is_whole
+    if content:
+        expected = FeatureStore(str(tmp_path), WIDTH).read('v')
+    store = FeatureStore(str(tmp_path), WIDTH, whole_lines=True)
+    if is_whole:
+        np.testing.assert_array_equal(store.read('v'), expected)
+    else:
+        message = message_of(store.read, 'v')
+        assert message.startswith('%s: found no line end at the end' % path) and 'extract the features' in message
+
+
+def test_other_forms_need_no_line_end(tmp_path):
+    for end in ('.npy', '.npz', '.h5'):
+        write_features(str(tmp_path / ('v' + end)), NUMBERS)
+    for path, forms in ((tmp_path, ('.npy',)), (tmp_path, ('.npz',)), (tmp_path / 'v.h5', None)):
+        store = FeatureStore(str(path), WIDTH, forms, whole_lines=True)
+        np.testing.assert_array_equal(store.read('v'), NUMBERS)
+
+
+def test_where_a_video_is_stored(tmp_path):
+    folder = tmp_path / 'clips'
+    folder.mkdir()
+    store = FeatureStore(str(folder), WIDTH)
+    for end in ('.csv', '.npz', '.npy'):
+        write_features(str(folder / ('v' + end)), NUMBERS)
+        assert store.stored_in('v') == str(folder / ('v' + end))
+    assert FeatureStore(str(folder), WIDTH, ('.csv',)).stored_in('v') == str(folder / 'v.csv')
+    assert message_of(store.stored_in, 'w') == str(store.missing_error('w'))
+    write_features(str(tmp_path / 'clips.h5'), NUMBERS)
+    store = FeatureStore(str(folder), WIDTH)
+    assert store.stored_in('v') == str(tmp_path / 'clips.h5')
+    assert message_of(store.stored_in, 'w') == '%s: has no dataset w' % (tmp_path / 'clips.h5')
+
+
+# What is read in place of what
+
+def test_a_survey_counts_the_videos_that_are_asked_for(tmp_path):
+    for name in ('a.npy', 'b.csv', 'b.npy', 'c.csv', 'd.npy', 'e.txt'):
+        write_features(str(tmp_path / name), NUMBERS)
+    store = FeatureStore(str(tmp_path), WIDTH)
+    assert store.survey(['a', 'b', 'c']) == ([], '%s, folder, 3 videos: 2 npy, 1 csv' % tmp_path, [])
+    assert store.survey(['e', 'a']) == (['e'], '%s, folder, 1 of 2 videos: 1 npy' % tmp_path, [])
+    assert store.survey(['f']) == (['f'], '%s, folder, 0 of 1 videos' % tmp_path, [])
+    with h5py.File(str(tmp_path / 'x.h5'), 'w') as file:
+        for number in range(1200):
+            file['v%d' % number] = NUMBERS[:1]
+    names = ['v%d' % number for number in range(1201)]
+    assert FeatureStore(str(tmp_path / 'x'), WIDTH).survey(names) == (
+        ['v1200'], '%s/x.h5, HDF5, 1,200 of 1,201 videos' % tmp_path, [])
+
+
+def test_newer_files_that_a_file_hides_are_counted(tmp_path):
+    (tmp_path / 'clips').mkdir()
+    for name in ('a.npy', 'a.csv', 'b.csv', 'b.npz', 'b.npy', 'c.csv', 'of_no_video.csv'):
+        write_features(str(tmp_path / 'clips' / name), NUMBERS)
+        os.utime(str(tmp_path / 'clips' / name), (1e9, 1e9) if name[0] == 'a' else (2e9, 2e9))
+    os.utime(str(tmp_path / 'clips' / 'b.npy'), (1e9, 1e9))
+    os.symlink('nowhere', str(tmp_path / 'clips' / 'a.npz'))
+    videos, folder = ['a', 'b', 'c'], str(tmp_path / 'clips')
+
+    def warnings():
+        return FeatureStore(folder, WIDTH).survey(videos).warnings
+
+    rest = '(%d such files); convert the features again, or move away what is older'
+    assert warnings() == ['%s/b.csv is newer than %s/b.npy, which is read in its place %s' % (
+        folder, folder, rest % 2)]
+    for name in ('clips.hdf5', 'clips.h5'):
+        with h5py.File(str(tmp_path / name), 'w') as file:
+            for video in videos:
+                file[video] = NUMBERS
+        os.utime(str(tmp_path / name), (15e8, 15e8))
+        assert warnings() == ['%s/b.csv is newer than %s, which is read in its place %s' % (
+            folder, tmp_path / name, rest % 3)]
+    os.utime(str(tmp_path / 'clips.h5'), (3e9, 3e9))
+    assert warnings() == []
+    os.utime(str(tmp_path / 'clips.hdf5'), (4e9, 4e9))
+    assert warnings() == ['%s.hdf5 is newer than %s.h5, which is read in its place %s' % (folder, folder, rest % 1)]
+
+
+@pytest.fixture(params=['npy', 'hdf5'])
+def converted(request, tmp_path):
+    """The folder of 20 CSV files that were converted, and what is read in place of the first."""
+    folder = str(tmp_path / 'clips')
+    os.mkdir(folder)
+    for number in range(20):
+        write_features(os.path.join(folder, 'v%02d.csv' % number), NUMBERS + number)
+    end, read = {'npy': ('', '/v00.npy'), 'hdf5': ('.h5', '.h5')}[request.param]
+    convert(Conversion(folder, folder + end, WIDTH, 'float32'), request.param, workers=2)
+    return folder, folder + read
+
+
+def changes(folder):
+    return FeatureStore(folder, WIDTH).survey(['v%02d' % number for number in range(20)]).warnings
+
+
+@pytest.mark.parametrize('seconds', [1e9, 4e9])
+def test_a_file_that_is_no_longer_what_was_converted_is_named(converted, seconds):
+    (folder, read), path = converted, os.path.join(converted[0], 'v00.csv')
+    before = os.stat(path)
+    assert changes(folder) == []
+    for count, other in enumerate((path, os.path.join(folder, 'v07.csv')), start=1):
+        os.utime(other, (seconds, seconds))
+        assert changes(folder) == [
+            '%s has changed since %s, which is read in its place, was made of it (%d such files); convert the '
+            'features again' % (path, read, count)]
+    os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    os.remove(other)  # the CSV files may go
+    assert changes(folder) == []
+    with open(path, 'a') as file:
+        file.write('1,2,3,4\n')
+    os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))  # another size, the same date
+    assert len(changes(folder)) == 1 and 'v00.csv has changed since' in changes(folder)[0]
+
+
+def test_a_date_without_parts_of_a_second_is_no_change(converted):
+    for name in os.listdir(converted[0]):
+        if name.endswith('.csv'):
+            path = os.path.join(converted[0], name)
+            seconds = int(os.stat(path).st_mtime)
+            os.utime(path, (seconds, seconds))  # as in an archive
+    assert changes(converted[0]) == []
+
+
+@pytest.mark.parametrize('record', ['', '[]', '{"form": ".csv"}', '{"form": 3}', 'x', '{"form": ".csv", "size": 1, '
+                                    '"mtime_ns": "1"}', '[' * 10 ** 5, 'null'])
+def test_without_a_usable_record_the_dates_are_compared(converted, record):
+    folder, read = converted
+    if read.endswith('.h5'):
+        with h5py.File(read, 'a') as file:
+            for video in file:
+                file[video].attrs['made_of'] = record
+    else:
+        made = {video: os.stat(os.path.join(folder, video + '.npy')) for video in ('v00', 'v01', 'v02')}
+        write(os.path.join(folder, 'conversion_record.jsonl'), ''.join(
+            '{"video": "%s", "npy": [%d, %d], "made_of": %s}\n' % (video, status.st_size, status.st_mtime_ns, record)
+            for video, status in made.items()))
+    os.utime(os.path.join(folder, 'v01.csv'), (1e9, 1e9))
+    assert changes(folder) == []
+    os.utime(os.path.join(folder, 'v02.csv'), (4e9, 4e9))
+    assert len(changes(folder)) == 1 and 'v02.csv is newer than ' in changes(folder)[0]
+
+
+@pytest.mark.parametrize('make', [os.mkfifo, os.mkdir, lambda path: os.symlink('nowhere', path)])
+def test_a_record_that_is_no_file_stops_no_survey(tmp_path, make):
+    for end, seconds in (('.npy', 1e9), ('.csv', 2e9)):
+        write_features(str(tmp_path / ('v' + end)), NUMBERS)
+        os.utime(str(tmp_path / ('v' + end)), (seconds, seconds))
+    make(str(tmp_path / 'conversion_record.jsonl'))
+    assert 'v.csv is newer than ' in FeatureStore(str(tmp_path), WIDTH).survey(['v']).warnings[0]
+
+
+def test_no_record_is_read_through_a_link_of_an_hdf5_file(tmp_path):
+    made_of = json.dumps({'form': '.csv', 'size': 1, 'mtime_ns': 1})
+    with h5py.File(str(tmp_path / 'other.h5'), 'w') as file:
+        file['v'] = NUMBERS
+        file['v'].attrs['made_of'] = made_of
+    with h5py.File(str(tmp_path / 'clips.h5'), 'w') as file:
+        file['v'] = h5py.ExternalLink('other.h5', '/v')
+        file['w'] = NUMBERS
+        file['w'].attrs['made_of'] = made_of
+        assert made_of_hdf5(file, 'v') is None and made_of_hdf5(file, 'absent') is None
+        assert made_of_hdf5(file, 'w') == json.loads(made_of)
+
+
+def test_a_link_to_nothing_hides_no_folder(tmp_path):
+    (tmp_path / 'clips').mkdir()
+    write_features(str(tmp_path / 'clips' / 'v.npy'), NUMBERS)
+    os.symlink('nowhere', str(tmp_path / 'clips.h5'))
+    store = FeatureStore(str(tmp_path / 'clips'), WIDTH)
+    assert not store.exists()
+    assert message_of(store.read, 'v') == '%s: No such file or directory' % (tmp_path / 'clips.h5')
+
+
+def test_a_survey_of_a_path_with_escapes_is_printable(tmp_path):
+    folder = tmp_path / 'a\x1b[2J'
+    folder.mkdir()
+    for name, time_of in (('v.npy', 1e9), ('v.csv', 2e9)):
+        write_features(str(folder / name), NUMBERS)
+        os.utime(str(folder / name), (time_of, time_of))
+    _, text, warnings = FeatureStore(str(folder), WIDTH).survey(['v'])
+    assert 'a\\x1b[2J, folder' in text and text.isprintable() and warnings[0].isprintable()
+
+
+# Numbers that look wrong
+
+@pytest.mark.parametrize('end', ['.npy', '.csv', '.h5'])
+@pytest.mark.parametrize('numbers, kind, message', [
+    (NUMBERS * 0, 'only zeros', 'all numbers of its 3 rows are 0; was the video extracted?'),
+    (NUMBERS * -0.0, 'only zeros', 'all numbers of its 3 rows are 0'),
+    (NUMBERS * 1e6, 'large numbers', 'found numbers from -4.5e+06 to 6.5e+06, expected none beyond 1e+06'),
+    (np.minimum(NUMBERS, 0) * 6e37, 'large numbers', 'found numbers from -2.7e+38 to 0'),
+    (NUMBERS * 1e5, None, None), (np.where(NUMBERS > 0, 0, NUMBERS), None, None)])
+def test_numbers_that_look_wrong_are_read_and_named(tmp_path, end, numbers, kind, message):
+    path, found = str(tmp_path / ('v' + end)), []
+    write_features(path, numbers.astype(np.float32))
+    store = FeatureStore(path if end == '.h5' else str(tmp_path), WIDTH, on_suspect=lambda *told: found.append(told))
+    np.testing.assert_allclose(store.read('v'), numbers, rtol=1e-5)
+    assert [told[0] for told in found] == [kind] * bool(kind)
+    if kind:
+        assert found[0][1].startswith(path + ': ') and message in found[0][1]
+
+
+def test_hdf5_chunks_that_were_never_written_look_wrong(tmp_path):
+    path, found = str(tmp_path / 'clips.h5'), []
+    with h5py.File(path, 'w') as file:
+        file.create_dataset('v', (64, WIDTH), 'f4', chunks=(8, WIDTH))
+        file.create_dataset('w', (64, WIDTH), 'f4', chunks=(8, WIDTH))[8:16] = 1
+        file.create_dataset('whole', (61, WIDTH), 'f4', chunks=(8, WIDTH))[:] = 1  # the last chunk is not full
+        part = file.create_dataset('part', (64, WIDTH), 'f4', chunks=(8, WIDTH), compression='gzip', shuffle=True)
+        part[:48] = 1
+    store = FeatureStore(path, WIDTH, on_suspect=lambda *told: found.append(told))
+    assert not store.read('v').any()
+    assert [kind for kind, _ in found] == ['chunks never written', 'only zeros']
+    del found[:]
+    assert store.read('w').any() and store.read('whole').all() and store.read('part').any()
+    assert found == [('chunks never written', '%s: dataset %s: found %d of 8 chunks, and HDF5 gives zeros for the '
+                      'others; was the file written to its end? Extract the features again' % (path, name, count))
+                     for name, count in (('w', 1), ('part', 6))]

@@ -11,6 +11,7 @@ from dataset.tables import (
     read_annotation,
     read_class_names,
     read_info,
+    read_label_rows,
     read_labels,
     read_videos,
 )
@@ -73,6 +74,17 @@ def test_a_faulty_info_row_is_named_or_skipped(tmp_path, row, message):
     assert len(faults) == 1
 
 
+@pytest.mark.parametrize('subset', ['Training', ' training', 'training ', 'TRAINING\t', 'Validation'])
+def test_a_subset_that_is_written_in_another_way_is_named_or_skipped(tmp_path, subset):
+    path = str(tmp_path / 'info.csv')
+    write(path, 'video,subset\nv,training\nw,%s\nx,testing\ny,train\n' % subset)  # other subsets may be there
+    expected = 'found video w in subset %s, expected %s; correct the subset' % (
+        ascii(subset), subset.strip().lower())
+    assert message_of(read_info, path, 'training') == '%s, row 3: %s' % (path, expected)
+    faults = []
+    assert read_info(path, 'training', faults.append) == ['v'] and len(faults) == 1
+
+
 def test_ids_that_pandas_takes_for_nothing_are_videos(tmp_path):
     path = str(tmp_path / 'info.csv')
     names = ['NA', 'null', 'nan', '007', '1e5', 'é 視頻', 'a b', "'q'"]
@@ -122,6 +134,43 @@ def test_segments_that_are_no_numbers(tmp_path, segment):
     {'duration_frame': 10 ** 300}, {'feature_frame': 10 ** 300}, {'duration_frame': 0.5}])
 def test_durations_that_cannot_be(tmp_path, change):
     assert 'video v: ' in message_of(lambda: videos_of(tmp_path, [(0, 4)], **change))
+
+
+@pytest.mark.parametrize('key', ['annotation', 'anotations', 'Annotations', 'ANNOTATIONS', 'annotatoins',
+                                 'annotations '])
+def test_a_misspelt_key_is_an_error(tmp_path, key):
+    path = str(tmp_path / 'annotation.json')
+    entry = dict({key: [{'segment': [0, 4]}]}, **ENTRY)
+    del entry['annotations']
+    write(path, json.dumps({'v': entry, 'w': ENTRY}))
+    message = '%s: video v: found the key %s, expected annotations; correct the key' % (path, key)
+    faults, unusable = [], collections.Counter()
+    assert message_of(read_videos, ['v'], path, {}, 8, unusable) == message
+    assert [video.name for video in read_videos(['v', 'w'], path, {}, 8, unusable, faults.append)] == ['w']
+    assert [str(fault) for fault in faults] == [message]
+
+
+@pytest.mark.parametrize('keys', [[], ['annotator'], ['annotation_version', 'labels', 'segments', 'a']])
+def test_an_entry_without_segments_needs_no_annotations(tmp_path, keys):
+    path = str(tmp_path / 'annotation.json')
+    entry = dict({key: [] for key in keys}, **ENTRY)
+    del entry['annotations']
+    write(path, json.dumps({'v': entry, 'w': dict(ENTRY, annotation=[])}))  # w has both keys
+    videos = read_videos(['v', 'w'], path, {}, 8, collections.Counter())
+    assert [len(video.segments) for video in videos] == [0, 0]
+
+
+def test_ids_of_every_system_are_taken(tmp_path):
+    for name in ('aux', 'a:b', 'con', 'v.w', '-x', 'CON.txt'):
+        check_video_id(name)
+
+
+def test_rows_of_a_label_table_are_numbered(tmp_path):
+    path = str(tmp_path / 'labels.txt')
+    write(path, 'v 0 1\n\nw 0 x\nv 0 2\n')
+    faults = []
+    assert list(read_label_rows(path, 3, faults.append)) == [(1, 'v', 1), (4, 'v', 2)] and len(faults) == 1
+    assert read_labels(path, 3, faults.append) == {'v': 1}
 
 
 def test_a_message_is_one_line_whatever_it_quotes():

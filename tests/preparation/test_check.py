@@ -1,10 +1,12 @@
 """prepare_data.py check: every defect is listed and counted, by kind; a sound data root passes."""
+import contextlib
 import json
 import os
 
+import h5py
 import numpy as np
 import pytest
-from data_sets import WIDTH, make, video, write
+from data_sets import ROOT, WIDTH, make, python, video, write
 
 import prepare_data
 from config import override
@@ -14,9 +16,22 @@ from runtime.errors import exit_status
 
 @pytest.fixture
 def config(tmp_path):
-    return make(tmp_path, {'s%d' % number: video((8, 24)) for number in range(15)},
-                dict({'t%d' % number: video((8, 24), label=number % 2) for number in range(5)},
-                     **{'v%d' % number: video(subset='validation', label=1) for number in range(4)}))
+    config = make(tmp_path, {'s%d' % number: video((8, 24)) for number in range(15)},
+                  dict({'t%d' % number: video((8, 24), label=number % 2) for number in range(5)},
+                       **{'v%d' % number: video(subset='validation', label=1) for number in range(4)}))
+    with changed(config, 'target_annotation') as entries:
+        for number in (1, 3):
+            entries['t%d' % number]['annotations'][0]['label'] = 'nodding'
+    return config
+
+
+@contextlib.contextmanager
+def changed(config, field):
+    """The content of a JSON file; what is done to it inside is written back."""
+    with open(config.data.path(field)) as file:
+        content = json.load(file)
+    yield content
+    write(config.data.path(field), json.dumps(content))
 
 
 def flags(config):
@@ -28,17 +43,21 @@ def truth(config, database):
     write(config.data.path('ground_truth'), json.dumps({'database': database}))
 
 
-def annotated(label='waving', subset='validation'):
-    return {'subset': subset, 'annotations': [{'segment': [1, 2], 'label': label}]}
+def annotated(label='nodding', subset='validation', segment=(1, 2)):
+    return {'subset': subset, 'annotations': [{'segment': segment, 'label': label}]}
+
+
+WHOLE = {'v%d' % number: annotated() for number in range(4)}  # a ground truth without a fault
 
 
 def test_sound_data_pass(config, capsys):
-    truth(config, {'v1': annotated()})
+    truth(config, WHOLE)
     assert exit_status(lambda: prepare_data.main(flags(config))) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == 'source training: 15 videos, 15 segments; unusable segments: none'
-    assert 'ground truth: 1 segments of 1 videos' in lines
-    assert 'source_clips: 15 of 15 videos found, 15 read' in lines and lines[-1] == 'no defects found'
+    assert 'ground truth: 4 segments of 4 videos' in lines
+    assert 'source_clips: %s, folder, 15 videos: 15 npy; 15 read' % config.data.path('source_clips') in lines
+    assert lines[-1] == 'no defects found' and 'warnings' not in lines
 
 
 def test_every_defect_is_listed(config, capsys):
@@ -76,7 +95,7 @@ def test_every_defect_is_listed(config, capsys):
 
 def test_cross_references_of_the_ground_truth(config):
     truth(config, {'v1': annotated('bowing'), 'stranger': annotated(), 'v3': annotated(subset='testing')})
-    defects, _ = check.check(override(config, workers=2))
+    defects = check.check(override(config, workers=2)).defects
     assert defects.counts == {'ground truth': 2}
     assert 'video v1 has label bowing' in str(defects) and 'video stranger is no validation video' in str(defects)
 
@@ -94,7 +113,7 @@ def test_repeated_keys_and_unprintable_characters(config, capsys):
 def test_a_listing_is_bounded(config):
     for name in os.listdir(config.data.path('source_clips')):
         os.remove(os.path.join(config.data.path('source_clips'), name))
-    defects, _ = check.check(config)
+    defects = check.check(config).defects
     assert defects.counts == {'missing features': 15} and len(str(defects).splitlines()) == 1 + check.MAX_SHOWN + 1
     assert str(defects).endswith('… and 5 more')
 
@@ -111,7 +130,260 @@ def test_class_names_of_the_source_are_needed_unless_their_number_is_given(confi
 
 def test_sample_and_missing_stores(config, capsys):
     assert exit_status(lambda: prepare_data.main(flags(config) + ['--sample', '3'])) == 0
-    assert 'source_features: 15 of 15 videos found, 3 read' in capsys.readouterr().out
+    assert '%s, folder, 15 videos: 15 npy; 3 read' % config.data.path('source_features') in capsys.readouterr().out
     assert exit_status(lambda: prepare_data.main(flags(config) + ['--sample', '0'])) == 2
     assert exit_status(lambda: prepare_data.main(flags(config) + ['--source_clips', 'nowhere'])) == 2
     assert 'nowhere: not found; give the folder or HDF5 file with --source_clips' in capsys.readouterr().out
+
+
+# Labels and segments
+
+def test_a_video_with_two_labels_in_the_label_table(config):
+    path = config.data.path('target_labels')
+    with open(path) as file:
+        rows = file.read()
+    write(path, rows + 't0 512 0\nt1 512 0\nv2 512 0\n')  # t0 has class 0 already
+    defects = check.check(config).defects
+    assert defects.counts == {'label table': 2}
+    assert '%s, row 11: found class 0 of video t1, which has class 1 in row 2; remove' % path in str(defects)
+    assert 'row 12: found class 0 of video v2, which has class 1 in row 8' in str(defects)
+
+
+def test_labels_of_segments_that_the_label_table_contradicts(config):
+    with changed(config, 'target_annotation') as entries:
+        entries['t1']['annotations'][0]['label'] = 'waving'
+        entries['t2']['annotations'][0]['label'] = 'no name of the list'
+        entries['t3']['annotations'][0].pop('label')
+        entries['t4']['annotations'][0]['label'] = ['waving']
+        entries['v1']['annotations'] = [{'segment': [0, 1], 'label': 'waving'}]
+    found = check.check(config)
+    assert found.defects.counts == {'labels that differ': 2}
+    assert found.warnings.counts == {'labels without a class name': 1}
+    assert '%s: video t1 has class 1, nodding, but its segments in %s have the label waving; correct one' % (
+        config.data.path('target_labels'), config.data.path('target_annotation')) in str(found.defects)
+    assert 'video v1 has class 1, nodding' in str(found.defects)
+    write(config.data.path('target_categories'), 'waving\n\nnodding\n')
+    assert set(check.check(config).defects.counts) == {'class names'}  # the numbers of the lines mean nothing
+
+
+def test_segments_of_several_classes_are_a_warning(config, capsys):
+    with changed(config, 'target_annotation') as entries:
+        for name in ('t1', 't2', 'v1'):
+            entries[name]['annotations'] = [{'segment': [8, 24], 'label': label} for label in ('waving', 'nodding')]
+    with changed(config, 'source_annotation') as entries:
+        entries['s7']['annotations'].append({'segment': [1, 2], 'label': 'bowing'})
+    assert exit_status(lambda: prepare_data.main(flags(config))) == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index('warnings')
+    assert lines[at + 1] == 'videos with segments of several classes: 3' and lines[-1] == 'no defects found'
+    assert lines[at + 2] == (
+        '  %s: video s7 has segments of bowing, waving; training gives all of them the one class of %s'
+        % (config.data.path('source_annotation'), config.data.path('source_labels')))
+    assert 'video t1 has segments of nodding, waving' in lines[at + 3] and 'video t2 has' in lines[at + 4]
+
+
+def test_reversed_segments_of_the_ground_truth(config):
+    truth(config, {'v1': {'subset': 'validation', 'annotations': [
+        {'segment': segment, 'label': 'nodding'} for segment in ([1, 2], [9, 3.5], [4, 4])]}})
+    defects = check.check(config).defects
+    assert defects.counts == {'ground truth': 2}
+    assert 'video v1 has a segment from 9 to 3.5, expected start < end' in str(defects)
+    assert 'video v1 has a segment from 4 to 4' in str(defects)
+
+
+def test_a_misspelt_key_is_a_defect(config):
+    with changed(config, 'source_annotation') as entries:
+        entries['s3']['annotation'] = entries['s3'].pop('annotations')
+    defects = check.check(config).defects
+    assert defects.counts == {'annotation': 1}
+    assert 'video s3: found the key annotation, expected annotations' in str(defects)
+
+
+def test_training_videos_without_a_segment_are_named(config):
+    with changed(config, 'source_annotation') as entries:
+        entries['s3']['segments'] = entries['s3'].pop('annotations')
+        entries['s4']['Annotations'], entries['s4']['annotations'] = entries['s4']['annotations'], []
+        entries['s5']['annotations'] = [{'segment': [5, 5]}]
+    found = check.check(config)
+    assert found.defects.counts == {}
+    assert found.warnings.counts == {'training videos without a segment': 3}  # and none of validation
+    for name in ('s3', 's4', 's5'):
+        assert '%s: video %s has no usable segment' % (config.data.path('source_annotation'), name) in str(
+            found.warnings)
+
+
+def test_labels_that_are_no_class_name_are_named_where_others_are_one(config):
+    with changed(config, 'target_annotation') as entries:
+        for name in ('t0', 't2'):
+            entries[name]['annotations'].append({'segment': [1, 2], 'label': 'Waving'})
+    found = check.check(config)
+    assert found.defects.counts == {} and found.warnings.counts['labels without a class name'] == 1
+    assert '%s: found the label Waving of 2 videos, which is no line of %s; correct' % (
+        config.data.path('target_annotation'), config.data.path('target_categories')) in str(found.warnings)
+    with changed(config, 'target_annotation') as entries:  # names of another kind, such as of another language
+        for name in ('t0', 't1', 't2', 't3', 't4'):
+            entries[name]['annotations'] = [{'segment': [1, 2], 'label': 'Winken'}]
+    assert check.check(config).warnings.counts == {}
+
+
+@pytest.mark.parametrize('subset', ['Training', ' training', 'training ', 'VALIDATION'])
+def test_a_subset_that_is_written_in_another_way_is_a_defect(config, subset):
+    path = config.data.path('source_info')
+    with open(path) as file:
+        rows = file.read()
+    write(path, rows.replace('s3,512,32.0,30,training', 's3,512,32.0,30,' + subset))
+    defects = check.check(config).defects
+    assert defects.counts == {'info table': 1}
+    assert '%s, row 5: found video s3 in subset %r, expected %s; correct the subset' % (
+        path, subset, subset.strip().lower()) in str(defects)
+
+
+# The ground truth
+
+@pytest.mark.parametrize('subset, similar', [('Validation', 'validation'), (' validation', 'validation'),
+                                             ('validaton', 'validation'), ('Test', None)])
+def test_a_ground_truth_without_a_subset_to_evaluate_on(config, subset, similar):
+    path = config.data.path('ground_truth')
+    truth(config, {'v1': annotated(subset=subset), 'v2': dict(annotated(), annotations=[]), 'x': annotated(
+        subset='testing')})
+    found = check.check(config)
+    assert found.defects.counts == {'ground truth': 1}
+    assert '%s: found no segment of subset validation (subsets: %s), so that' % (
+        path, ', '.join(sorted([subset, 'validation', 'testing']))) in str(found.defects)
+    assert found.warnings.counts.get('unusual subsets', 0) == bool(similar)
+    if similar:
+        assert '%s: found the subset %r, whose videos are ignored; write %s if' % (path, subset, similar) in str(
+            found.warnings)
+    truth(config, dict(WHOLE, x=annotated(subset=subset)))  # where the rest is right, a warning only
+    found = check.check(config)
+    assert found.defects.counts == {} and found.warnings.counts == ({'unusual subsets': 1} if similar else {})
+
+
+def test_labels_of_the_ground_truth_that_the_label_table_contradicts(config):
+    truth(config, dict(WHOLE, v0=annotated('waving'), v2=annotated('waving'), v3={
+        'subset': 'validation', 'annotations': annotated('waving')['annotations'] + annotated()['annotations']}))
+    found = check.check(config)
+    assert found.defects.counts == {'labels that differ': 2} and found.warnings.counts == {}
+    for name in ('v0', 'v2'):
+        assert '%s: video %s has class 1, nodding, but its segments in %s have the label waving; correct' % (
+            config.data.path('target_labels'), name, config.data.path('ground_truth')) in str(found.defects)
+
+
+def test_ground_truth_outside_its_video_and_videos_without_any(config):
+    truth(config, {'v0': annotated(segment=(-0.5, 2)), 'v1': annotated(segment=(30, 33.5)),
+                   'v3': annotated(segment=(0, 32.9))})  # the videos last 32 seconds
+    found = check.check(config)
+    assert found.defects.counts == {}
+    assert found.warnings.counts == {'ground truth outside its video': 2, 'validation videos without ground truth': 1}
+    for message in ('video v0 has a segment from -0.5 to 2, but lasts from 0 to 32.0 seconds',
+                    'video v1 has a segment from 30 to 33.5', 'has no video v2 of subset validation'):
+        assert '%s: %s' % (config.data.path('ground_truth'), message) in str(found.warnings)
+    truth(config, dict(WHOLE, v0=annotated(segment=(32.1, 32.9))))  # it starts after the end
+    assert check.check(config).warnings.counts == {'ground truth outside its video': 1}
+
+
+# Features that look wrong
+
+def test_features_that_look_wrong_are_warnings(config, capsys):
+    data = config.data
+    numbers = np.ones((512, WIDTH))
+    for name, rows in (('s3', 99), ('s8', 511)):
+        np.save(os.path.join(data.path('source_features'), name + '.npy'), numbers[:rows])
+    np.save(os.path.join(data.path('source_clips'), 's9.npy'), np.zeros((64, WIDTH)))
+    np.save(os.path.join(data.path('source_clips'), 's1.npy'), np.zeros((64, WIDTH)))
+    np.save(os.path.join(data.path('target_features'), 'v2.npy'), numbers * 2e6)
+    csv_path = os.path.join(data.path('target_clips'), 't2.csv')
+    write(csv_path, 'a,b,c,d' + '\n1,2,3,4' * 64)
+    npy_path = csv_path[:-len('csv')] + 'npy'
+    os.utime(npy_path, (1e9, 1e9))
+    assert exit_status(lambda: prepare_data.main(flags(config))) == 0
+    lines = capsys.readouterr().out.splitlines()
+    lines = lines[lines.index('warnings') + 1:]
+    assert lines[0] == 'numbers of rows: 1' and lines[1] == (
+        '  source_features: 13 of 15 videos have 512 rows; s3 has 99; s8 has 511; extract these again if they were '
+        'cut short')
+    assert lines[2:5] == ['only zeros: 2'] + [
+        '  %s/%s.npy: all numbers of its 64 rows are 0; was the video extracted?' % (data.path('source_clips'), name)
+        for name in ('s1', 's9')]
+    assert lines[5] == 'newer files: 1' and lines[6].startswith('  %s is newer than %s, ' % (csv_path, npy_path))
+    assert lines[7] == 'large numbers: 1' and 'v2.npy: found numbers from 2e+06 to 2e+06' in lines[8]
+    assert lines[9:] == ['no defects found']
+    os.remove(npy_path)
+    found = check.check(config)
+    assert found.defects.counts == {} and found.warnings.counts['no line end'] == 1
+    assert '%s: found no line end at the end' % csv_path in str(found.warnings)
+
+
+def test_whole_videos_may_each_have_rows_of_their_own(config):
+    folder = config.data.path('source_features')
+    for number, name in enumerate(sorted(os.listdir(folder))):
+        np.save(os.path.join(folder, name), np.ones((100 + number, WIDTH)))
+    assert check.check(config).warnings.counts == {}
+
+
+@pytest.mark.parametrize('rows, is_named', [
+    ([512, 512, 512, 99, 99, 99], True), ([99, 99, 99, 512, 512, 512], True), ([512, 512, 99, 98], True),
+    ([512, 99, 98, 97, 512], False), ([512, 99], False)])
+def test_half_of_the_whole_videos_cut_short(tmp_path, rows, is_named):
+    config = make(tmp_path, target=dict({'v%d' % number: video(subset='validation') for number in range(len(rows))},
+                                        t=video((8, 24))))
+    for number, count in enumerate(rows):
+        np.save(os.path.join(config.data.path('target_features'), 'v%d.npy' % number), np.ones((count, WIDTH)))
+    warnings = check.check(config).warnings
+    assert warnings.counts == ({'numbers of rows': 1} if is_named else {})
+    if is_named:
+        usual = rows.count(512)
+        assert 'target_features: %d of %d videos have 512 rows; ' % (usual, len(rows)) in str(warnings)
+
+
+def test_a_source_that_has_changed_since_its_conversion_is_a_warning(config):
+    folder = config.data.path('source_clips')
+    os.remove(os.path.join(folder, 's3.npy'))
+    path = os.path.join(folder, 's3.csv')
+    write(path, 'a,b,c,d\n' + '1,2,3,4\n' * 64)
+    prepare_data.main(['features', folder, '--feature_width', '%d' % WIDTH])
+    assert check.check(config).warnings.counts == {}
+    write(path, 'a,b,c,d\n' + '5,6,7,8.5\n' * 64)
+    os.utime(path, (1e9, 1e9))
+    warnings = check.check(config).warnings
+    assert warnings.counts == {'newer files': 1} and '%s has changed since ' % path in str(warnings)
+
+
+def test_an_hdf5_dataset_that_was_written_in_part_is_a_warning(config):
+    with h5py.File(config.data.path('source_clips') + '.h5', 'w') as file:
+        for number in range(15):
+            clips = file.create_dataset('s%d' % number, (64, WIDTH), 'f4', chunks=(8, WIDTH))
+            clips[:64 if number else 40] = 1
+    warnings = check.check(config).warnings
+    assert warnings.counts == {'chunks never written': 1} and 'dataset s0: found 5 of 8 chunks' in str(warnings)
+
+
+# Names that cannot be printed, files that are no files
+
+def test_names_with_escapes_reach_no_terminal(tmp_path):
+    root = os.path.join(os.fsencode(str(tmp_path)), b'a\x1b[2J\xff')
+    os.mkdir(root)
+    config = make(os.fsdecode(root))
+    with h5py.File(os.fsencode(config.data.path('source_clips')) + b'.h5', 'w') as file:
+        file['other'] = np.ones((64, WIDTH))
+    write(config.data.path('target_info'), 'video,subset\nt,training\nv\x1b[2J,validation\n')
+    done = python(os.path.join(ROOT, 'prepare_data.py'), *flags(config), env=dict(
+        os.environ, PYTHONIOENCODING='ascii', LC_ALL='C', PYTHONUTF8='0', PYTHONOPTIMIZE='2'))
+    assert done.returncode == 2 and 'Traceback' not in done.stderr
+    assert '\x1b[2J' not in done.stdout and done.stdout.isascii()
+    assert 'a\\x1b[2J\\udcff' in done.stdout and "found the video id 'v\\x1b[2J'" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith('error: ')
+
+
+@pytest.mark.parametrize('field', ['source_info', 'source_labels', 'source_annotation', 'source_categories',
+                                   'ground_truth', 'source_features', 'source_clips'])
+@pytest.mark.parametrize('kind', ['pipe', 'dangling'])
+def test_what_is_no_file_is_named_without_a_hang(config, field, kind):
+    path = config.data.path(field)
+    if os.path.lexists(path):
+        os.rename(path, path + '_before')
+    os.mkfifo(path) if kind == 'pipe' else os.symlink('nowhere', path)
+    defects = str(check.check(config).defects)
+    expected = ('found a pipe, socket or device, expected a file' if kind == 'pipe'
+                else 'not found' if field in ('source_features', 'source_clips') else 'No such file or directory')
+    assert '%s: %s' % (path, expected) in defects

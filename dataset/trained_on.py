@@ -1,0 +1,75 @@
+"""What a network was trained on: class names, and digests of the tables, kept beside each snapshot.
+
+A run that resumes or tests a snapshot compares its own data with them: a number belongs to its data.
+"""
+import hashlib
+import json
+import os
+
+from dataset.tables import read_class_names
+
+TABLES = {  # what of the videos a digest is made of → the table of it, without its side
+    'names': 'info', 'order': 'info', 'labels': 'labels', 'segments': 'annotation', 'durations': 'annotation'}
+
+
+def describe(data, **videos):
+    """What JSON can hold of class names and videos: {side: {class_names, videos, and a digest for each of TABLES}}.
+
+    Args:
+      data: a DataConfig; a class-name list that does not exist is no part of the result.
+      videos: for each side, source or target, its training videos (dataset.tables.Video); None: only the class names.
+    """
+    described = {}
+    for side, found in videos.items():
+        path = data.path(side + '_categories')
+        described[side] = {'class_names': read_class_names(path)} if os.path.exists(path) else {}
+        if found is not None:
+            described[side].update({'videos': len(found)}, **_digests(found))
+    return described
+
+
+def _digests(videos):
+    by_name = sorted(videos, key=lambda video: video.name)
+    parts = {'names': [video.name for video in by_name],
+             'order': [video.name for video in videos],
+             'labels': [video.label for video in by_name],
+             'segments': [video.segments.tolist() for video in by_name],
+             'durations': [(video.seconds, video.frames, video.clips) for video in by_name]}
+    return {name: hashlib.sha256(json.dumps(part).encode()).hexdigest() for name, part in parts.items()}
+
+
+def differences(saved, mine, data, ordered=True):
+    """What differs between two results of `describe`: a text for each part that both have.
+
+    Args:
+      saved: of a snapshot, or None where it has none.
+      mine: of this run.
+      data: the DataConfig of this run.
+      ordered: whether the order of the videos counts, as it does in training.
+    """
+    texts = []
+    for side, here in mine.items():
+        there = (saved or {}).get(side, {})
+        if 'class_names' in here and 'class_names' in there and here['class_names'] != there['class_names']:
+            texts.append('other %s class names: %s (this run: %s in %s)' % (
+                (side,) + _first_difference(there['class_names'], here['class_names'])
+                + (data.path(side + '_categories'),)))
+        if 'videos' in here and 'videos' in there:
+            changed = [name for name in TABLES if here[name] != there[name]]
+            if 'names' in changed:
+                changed = ['names']  # of other videos, all else differs too
+            elif not ordered:
+                changed = [name for name in changed if name != 'order']
+            if changed:
+                paths = sorted({data.path('%s_%s' % (side, TABLES[name])) for name in changed})
+                texts.append('%d %s videos with other %s (this run: %d; %s)' % (
+                    there['videos'], side, ', '.join(changed), here['videos'], ', '.join(paths)))
+    return texts
+
+
+def _first_difference(there, here):
+    """Two texts: how two lists of class names differ first."""
+    for line, (before, now) in enumerate(zip(there, here), start=1):
+        if before != now:
+            return 'line %d is %s' % (line, before), now
+    return '%d names' % len(there), '%d' % len(here)
