@@ -4,11 +4,8 @@ Each video is read and checked as training reads it, written completely, read ag
 at once. After an interruption, the same command continues: what is converted already is not converted again.
 """
 import contextlib
-import errno
 import os
-import shutil
 import sys
-import threading
 from multiprocessing.pool import ThreadPool
 from typing import NamedTuple
 
@@ -17,28 +14,48 @@ import numpy as np
 from tqdm import tqdm
 
 from config import MAX_NUMBER, MAX_THREADS, DataConfig, ModelConfig
+from dataset.conversion_record import RECORD, has_changed
 from dataset.features import FORMS, MAX_ROWS, FeatureStore, interpolate
-from dataset.tables import read_durations
-from runtime.errors import InputError, one_line
-from runtime.files import atomic_write, file_lock, file_size, remove_matching, write_errors
+from dataset.tables import read_durations, read_entries
+from preparation.converted import Record, Stamp, hdf5_file, npy_folder
+from runtime.errors import InputError, one_line, printable
+from runtime.files import refuse_to_overwrite
+from runtime.machine import usable_cores
 
 NAME = 'features'
+STORES = ('', '.h5', '.hdf5')  # what follows a path in the names of features
 FIELDS = ('source_features', 'source_clips', 'target_clips', 'target_features')  # of DataConfig
-MAX_SHOWN = 20          # videos that could not be converted and whose errors are printed
-MADE_OF = 'made_of'     # attribute of an HDF5 dataset, see _hdf5_file
-MAX_OVERHEAD = 1 << 20  # bytes that a dataset takes in an HDF5 file besides its numbers
-LOCK = '.conversion.lock'  # in a folder that .npy files are written to
+MAX_NAME = 230  # bytes of a video's name: a file name may have 255, and that of an unfinished file is longer
+MAX_SHOWN = 20  # videos that could not be converted and whose errors are printed
+REMEDIES = {    # where the features have a fast form already
+    'HDF5': 'for npy files give --out FOLDER; to change type or rows give --form hdf5 --out OTHER.h5',
+    'npy': 'for an HDF5 file give --form hdf5; to change type or rows give --out FOLDER'}
 
 
 class Conversion(NamedTuple):
     """What is converted, and to what."""
 
-    source: str           # folder or HDF5 file
-    out: str              # folder of npy files, or HDF5 file
-    width: int            # columns
-    dtype: str            # float32 or float16
-    rows: int = 0         # that every video is interpolated to; 0: it keeps its rows
-    durations: dict = {}  # video → (seconds, frames), to interpolate it
+    source: str              # folder or HDF5 file
+    out: str                 # folder of npy files, or HDF5 file
+    width: int               # columns
+    dtype: str               # float32 or float16
+    rows: int = 0            # that every video is interpolated to; 0: it keeps its rows
+    durations: dict = {}     # video → (seconds, frames), to interpolate it
+    clips: dict = {}         # video → rows that it must have; those not named may have any number
+    cut_lines: bool = False  # whether a CSV may lack the line end at its end
+    skip_bad: bool = False   # whether the result is finished without the videos that cannot be converted
+
+
+class Result(NamedTuple):
+    """What a conversion did."""
+
+    converted: int     # videos
+    there: int         # videos that were there before
+    unrecorded: int    # of these, those that have no record
+    gone: int          # videos that are kept and have no source any more
+    ignored: int       # files of features whose names begin with a dot
+    errors: list       # messages about videos that cannot be converted
+    is_finished: bool  # whether everything is in its place
 
 
 # The subcommand
@@ -57,6 +74,10 @@ def add_arguments(parser):
                         help='columns of a feature file (default: %(default)s)')
     parser.add_argument('--rows', type=int, help='interpolate every video to this number of rows, such as 512')
     parser.add_argument('--durations', metavar='JSON', help='annotation JSON that has the durations, for --rows')
+    parser.add_argument('--skip_bad', action='store_true', help='list videos that cannot be converted, and finish '
+                        'without them (default: exit status 2, and no HDF5 file until all its videos are converted)')
+    parser.add_argument('--accept_unfinished_lines', action='store_true', help='also convert a CSV that has no line '
+                        'end at its end (default: refused, because it may be cut short inside a number)')
     parser.add_argument('--workers', type=int, default=0,
                         help='threads that read and convert; 0: one for each core (default: %(default)s)')
 
@@ -64,26 +85,39 @@ def add_arguments(parser):
 def run(args):
     """Convert each path and print a line about it; raises InputError where a video could not be converted."""
     data = DataConfig(data_root=args.data_root)
-    paths = args.path or [path for path in map(data.path, FIELDS) if os.path.exists(path)]
+    paths = list(map(_plain, args.path)) or [path for path in map(data.path, FIELDS) if _exists(path)]
     _check_arguments(args, paths, data)
     durations, failures = read_durations(args.durations) if args.rows else {}, []
     for path in paths:
-        out = args.out or path + ('.h5' if args.form == 'hdf5' else '')
-        conversion = Conversion(path, out, args.feature_width, args.dtype, args.rows or 0, durations)
-        if not args.path and _is_npy_already(conversion):
-            print('%s: nothing to convert, the files are npy already' % path)
-            continue
-        converted, already_there, errors = convert(conversion, args.form, args.workers or os.cpu_count())
-        print('%s: %d videos converted and verified, %d there already' % (out, converted, already_there))
-        failures += errors
+        try:
+            failures += _convert_path(path, args, data, durations)
+        except InputError as error:
+            if len(paths) == 1:
+                raise
+            failures.append(str(error))
     for failure in failures[:MAX_SHOWN]:
         print('error: %s' % failure, file=sys.stderr)
     if failures:
-        raise InputError('%d videos could not be converted (%d shown); correct them and run the same command again: '
-                         'converted videos are kept' % (len(failures), min(MAX_SHOWN, len(failures))))
+        raise InputError(
+            '%d videos or folders could not be converted (%d shown); correct their files, move them away, or skip '
+            'bad videos with --skip_bad, and run the same command again: converted videos are kept'
+            % (len(failures), min(MAX_SHOWN, len(failures))))
+
+
+def _exists(path):
+    """Whether the features `path` of a data root are there, in a folder or only in an HDF5 file."""
+    return any(os.path.exists(path + end) for end in STORES)
+
+
+def _plain(path):
+    """`path` such that PATH.h5 lies beside it: without slashes at its end, and not . or .. there."""
+    path = path.rstrip(os.sep) or path[:1]
+    return os.path.realpath(path) if os.path.basename(path) in ('.', '..') else path
 
 
 def _check_arguments(args, paths, data):
+    if '' in [args.data_root, args.out] + paths:
+        raise InputError('found an empty path; name a folder or an HDF5 file')
     if not paths:
         raise InputError('%s: found none of %s; name a folder or an HDF5 file'
                          % (args.data_root, ', '.join(getattr(data, field) for field in FIELDS)))
@@ -99,77 +133,203 @@ def _check_arguments(args, paths, data):
                          'the features of clips must keep their rows' % args.rows)
 
 
+def _convert_path(path, args, data, durations):
+    """Convert one path and print a line about it; returns messages about the videos that could not be converted."""
+    out = _plain(args.out or path + ('.h5' if args.form == 'hdf5' else ''))
+    fast = None if args.out and os.path.isfile(path) else _fast_form(path, out)
+    if fast and not args.path:
+        print(printable('%s: nothing to convert, the features are %s already' % (path, fast)))
+        return []
+    if fast:
+        raise InputError('%s: found %s already, which training reads as it is; %s' % (path, fast, REMEDIES[fast]))
+    _check_out(path, out, args)
+    result = convert(Conversion(path, out, args.feature_width, args.dtype, args.rows or 0, durations,
+                                _annotated_clips(data, path), args.accept_unfinished_lines, args.skip_bad),
+                     args.form, args.workers or usable_cores())
+    print(printable(_summary(out, args.form, result)))
+    if not result.is_finished:
+        return result.errors
+    for error in result.errors[:MAX_SHOWN]:
+        print('skipped: %s' % error, file=sys.stderr)
+    return []
+
+
+def _fast_form(path, out):
+    """'HDF5' or 'npy' where the features at `path` are in this form and would be converted to it; else None."""
+    if not os.path.exists(path) and _exists(path):
+        return 'HDF5'
+    if os.path.isfile(path):
+        return 'HDF5' if h5py.is_hdf5(path) else None
+    if '.npy' in _forms(path, out) or not os.path.isdir(path):
+        return None
+    return 'npy' if {os.path.splitext(name)[1] for name in _names(path)[0]}.intersection(FORMS) == {'.npy'} else None
+
+
+def _check_out(path, out, args):
+    """Raise InputError where `out` is of the other form, or what is read would be overwritten."""
+    if args.form == 'hdf5':
+        if os.path.isdir(out):
+            raise InputError('%s: found a folder, expected the path of an HDF5 file (--out)' % out)
+        refuse_to_overwrite({'--out': out, 'the unfinished file of --out,': out + '.partial'}, [path, args.durations])
+    else:
+        if args.out and os.path.isfile(out):
+            raise InputError('%s: found a file, expected a folder for npy files (--out); for an HDF5 file give '
+                             '--form hdf5' % out)
+        refuse_to_overwrite({'the record of --out,': os.path.join(out, RECORD)}, [args.durations])
+
+
+def _annotated_clips(data, path):
+    """{video: rows} of the annotation JSON for features by clip of the data root at `path`; {} for other features."""
+    rows = {}
+    for side in ('source', 'target'):
+        stores = [os.path.realpath(data.path(side + '_clips') + end) for end in STORES]
+        annotation = data.path(side + '_annotation')
+        if os.path.realpath(path) in stores and os.path.exists(annotation):
+            for video, entry in read_entries(annotation).items():
+                with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
+                    rows[video] = int(float(entry['feature_frame'])) // data.clip_frames
+    return rows
+
+
+def _summary(out, form, result):
+    """The line about a conversion."""
+    text = '%s: %d videos converted and verified, %d there already' % (out, result.converted, result.there)
+    if result.unrecorded:
+        text += ' (%d of them not made by a recorded conversion)' % result.unrecorded
+    if result.gone:
+        text += ', %d kept whose source is gone' % result.gone
+    if result.ignored:
+        text += ', %d files ignored whose names begin with a dot' % result.ignored
+    if form == 'hdf5' and not result.is_finished:
+        text += '; this file %s, because %d videos could not be converted; the others are in %s.partial' % (
+            'stays as it was' if os.path.exists(out) else 'was not made', len(result.errors), out)
+    return text
+
+
 # Converting
 
 def convert(conversion, form, workers):
-    """Convert every video of conversion.source to `form`, 'npy' or 'hdf5', with `workers` threads.
+    """Convert every video of conversion.source to `form`, 'npy' or 'hdf5', with `workers` threads; returns a Result.
 
-    Returns (number of videos converted, number converted earlier, messages about those that cannot be converted).
-    Raises InputError where there is no video, nothing can be written, or another run writes to the same place.
+    Raises InputError where there is no video, where another run writes to the same place, and where a video cannot be
+    written, as on a full disk: only a video that cannot be read is left out.
     """
-    sources, open_out = find_sources(conversion), {'npy': _npy_folder, 'hdf5': _hdf5_file}[form]
-    with open_out(conversion, sources) as (done, write), \
-            FeatureStore(conversion.source, conversion.width, _forms(conversion)) as store:
+    (stamps, outdated, ignored), open_out = find_sources(conversion), {'npy': npy_folder, 'hdf5': hdf5_file}[form]
+    with open_out(conversion.out, stamps) as there, \
+            FeatureStore(conversion.source, conversion.width, _forms(conversion.source, conversion.out),
+                         whole_lines=not conversion.cut_lines) as store:
         def convert_one(video):
-            """The message where the video cannot be converted, else None."""
+            """The message where the video cannot be used, else None; raises InputError where it cannot be written."""
             try:
-                write(video, _read(conversion, store, video))
+                if video in outdated:
+                    raise InputError(outdated[video])
+                values = _read(conversion, store, video)
             except InputError as error:
-                return str(error)
+                earlier = os.path.join(conversion.out, video + '.npy')
+                return str(error) + ('; its earlier %s stays and is read in its place; remove it' % earlier
+                                     if form == 'npy' and os.path.exists(earlier) else '')
+            there.write(video, values)
+            return None
 
-        todo, errors = [video for video in sources if video not in done], []
-        with tqdm(total=len(sources), initial=len(done), unit='video',
-                  desc=os.path.basename(conversion.source)) as progress:
+        errors = list(there.faults.values())
+        todo = [video for video in stamps
+                if not (video in there.current or video in there.unrecorded or video in there.faults)]
+        with tqdm(total=len(stamps), initial=len(stamps) - len(todo), unit='video',
+                  desc=printable(os.path.basename(conversion.source))) as progress:
             pool = ThreadPool(workers)
             try:
                 for error in pool.imap_unordered(convert_one, todo):
                     errors += [error] if error else []
                     progress.update()
+            except InputError as error:
+                raise InputError('%s; correct this and run the same command again: converted videos are kept'
+                                 % error) from None
             finally:  # after an interruption, too: each thread finishes its video
                 pool.terminate()
                 pool.join()
-    return len(todo) - len(errors), len(done), errors
+        is_finished = not errors or conversion.skip_bad and len(errors) < len(stamps)
+        if is_finished:
+            there.finish()
+    done = len(todo) + len(there.faults) - len(errors)
+    return Result(done, len(stamps) - done - len(errors), len(there.unrecorded), there.gone, ignored, errors,
+                  is_finished)
 
 
-def _forms(conversion):
+def _forms(source, out):
     """Endings of the files to convert: all of FORMS, but not .npy where .npy files are written to the same folder."""
-    same = os.path.exists(conversion.out) and os.path.samefile(conversion.source, conversion.out)
+    same = os.path.exists(out) and os.path.samefile(source, out)
     return tuple(form for form in FORMS if form != '.npy' or not same)
 
 
-def _is_npy_already(conversion):
-    """Whether .npy files would be written to a folder that has only .npy files."""
-    if '.npy' in _forms(conversion) or not os.path.isdir(conversion.source):
-        return False
-    return {os.path.splitext(name)[1] for name in os.listdir(conversion.source)}.intersection(FORMS) == {'.npy'}
+def _names(folder):
+    """The names in a folder, and how many more files of features have names that begin with a dot.
+
+    The system of a Mac puts a file ._VIDEO.csv beside VIDEO.csv on other disks.
+    """
+    names = os.listdir(folder)
+    hidden = [name for name in names if name.startswith('.')]
+    return set(names).difference(hidden), sum(name.endswith(FORMS) for name in hidden)
 
 
 def find_sources(conversion):
-    """{video: modification time in s} of conversion.source, sorted by name; raises InputError where there is none."""
-    source, found = conversion.source, {}
+    """({video: Stamp} of conversion.source, sorted; {video: message} of those outdated; number of files ignored).
+
+    A video is outdated where another file of it is newer than the one that is read, or where the one that is read was
+    made of a file that has changed since. Raises InputError where there is no video.
+    """
+    source, forms, outdated, ignored = conversion.source, _forms(conversion.source, conversion.out), {}, 0
     if os.path.isfile(source):
         try:
             with h5py.File(source, 'r') as file:
-                found = dict.fromkeys(file, os.path.getmtime(source))
+                path_of = dict.fromkeys(file, source)
         except Exception as error:  # h5py raises several types for a damaged file
             raise InputError('%s: not an HDF5 file of features (%s)' % (source, one_line(error))) from None
     elif os.path.isdir(source):
-        forms = _forms(conversion)
-        with os.scandir(source) as entries:
-            for entry in entries:
-                video, form = os.path.splitext(entry.name)
-                if form in forms:
-                    found[video] = entry.stat(follow_symlinks=entry.is_file()).st_mtime  # of a broken link itself
+        names, ignored = _names(source)
+        videos = {video for video, form in map(os.path.splitext, names) if form in forms}
+        store = FeatureStore(source, conversion.width, forms)
+        path_of = {video: store.stored_in(video) for video in videos}
+        outdated = _find_outdated(source, forms, names, path_of)
     else:
         raise InputError('%s: found no such folder or HDF5 file' % source)
-    if not found:
-        raise InputError('%s: found no features to convert (looked for %s)' % (source, ', '.join(_forms(conversion))))
-    return dict(sorted(found.items()))
+    if not path_of:
+        raise InputError('%s: found no features to convert (looked for %s)' % (source, ', '.join(forms)))
+    stamps = {video: _stamp(conversion, video, path_of[video]) for video in sorted(path_of)}
+    # no record has this size: what was made of an outdated file is outdated, too
+    stamps.update({video: stamps[video]._replace(size=-1) for video in outdated})
+    return stamps, outdated, ignored
+
+
+def _find_outdated(folder, forms, names, path_of):
+    """{video: message} of the videos that are outdated, as find_sources says, in a folder with these names."""
+    record, outdated = Record(folder) if '.npy' in forms else None, {}
+    for video, path in path_of.items():
+        others = [other for other in [os.path.join(folder, video + form) for form in forms if video + form in names]
+                  if other != path and os.path.exists(other) and os.path.exists(path)]
+        made_of = record.find(video, path)[0] if others and path.endswith('.npy') else None
+        for other in others:
+            is_changed = has_changed(made_of, other)  # None: `path` was not made of this file
+            if is_changed or is_changed is None and os.stat(other).st_mtime > os.stat(path).st_mtime:
+                found = ('%s: was made of %s, which has changed since' if is_changed else
+                         '%s: is read in place of %s, which is newer') % (path, other)
+                remedy = 'convert %s to npy files again, or ' % folder if made_of else ''
+                outdated[video] = '%s; %smove away what is older' % (found, remedy)
+    return outdated
+
+
+def _stamp(conversion, video, path):
+    """The Stamp of a video that is read from the file at `path`."""
+    status = os.stat(path) if os.path.exists(path) else os.lstat(path)  # a link to nothing: reading it reports it
+    return Stamp(os.path.splitext(path)[1], status.st_size, status.st_mtime_ns, conversion.width, conversion.dtype,
+                 conversion.rows, *conversion.durations.get(video, (0, 0)))
 
 
 def _read(conversion, store, video):
     """The features of a video as they will be stored; raises InputError where they cannot be used."""
-    values = store.read(video)
+    if len(os.fsencode(video)) > MAX_NAME:
+        raise InputError('%s: video %s: found a name of %d bytes, expected %d at most; rename the video'
+                         % (conversion.source, video, len(os.fsencode(video)), MAX_NAME))
+    values = store.read(video, conversion.clips.get(video))
     if conversion.rows and len(values) != conversion.rows:
         if video not in conversion.durations:
             raise InputError('%s: found no durations of video %s in the JSON file (--durations)'
@@ -181,90 +341,3 @@ def _read(conversion, store, video):
         raise InputError('%s: video %s: found %g, which is too large for float16; use --dtype float32'
                          % (conversion.source, video, np.abs(values).max()))
     return stored
-
-
-def _fits(array, conversion):
-    """Whether `array`, of an npy or HDF5 file, has the form that converted videos have."""
-    shape = getattr(array, 'shape', ())  # an HDF5 group has none
-    return (len(shape) == 2 and shape[1] == conversion.width and array.dtype == conversion.dtype
-            and conversion.rows in (0, shape[0]))
-
-
-@contextlib.contextmanager
-def _npy_folder(conversion, sources):
-    """The folder of npy files conversion.out: the set of its converted videos, and a function that writes a video.
-
-    A video is converted if its .npy has the right form and is not older than what it is made of.
-    """
-    def path_of(video):
-        return os.path.join(conversion.out, video + '.npy')
-
-    def is_converted(video):
-        try:
-            file_size(path_of(video))  # raises where it is no regular file: opening a pipe would hang
-            return (os.path.getmtime(path_of(video)) >= sources[video]
-                    and _fits(np.lib.format.open_memmap(path_of(video), 'r'), conversion))
-        except Exception:  # a file that is no npy array raises several types
-            return False
-
-    def write(video, values):
-        with atomic_write(path_of(video)) as partial:
-            with open(partial, 'wb') as file:
-                np.save(file, values, allow_pickle=False)
-            if not np.array_equal(np.load(partial, allow_pickle=False), values):
-                raise InputError('%s: differs when it is read again; check the disk' % path_of(video))
-
-    with file_lock(os.path.join(conversion.out, LOCK)), write_errors(conversion.out):
-        remove_matching(conversion.out, '*.npy.partial[0-9]*')
-        yield set(filter(is_converted, sources)), write
-
-
-@contextlib.contextmanager
-def _hdf5_file(conversion, sources):
-    """The same of the HDF5 file conversion.out, which is called OUT.partial until it has all videos.
-
-    A dataset is converted if it has the right form, and the attribute MADE_OF has the modification time of its source
-    and the rows that it was interpolated to.
-    """
-    (folder, name), partial, lock = os.path.split(conversion.out), conversion.out + '.partial', threading.Lock()
-    if os.path.isdir(conversion.out):
-        raise InputError('%s: found a folder, expected the path of an HDF5 file (--out)' % conversion.out)
-
-    def write(video, values):
-        with lock:
-            if shutil.disk_usage(folder or '.').free < values.nbytes + MAX_OVERHEAD:
-                # on a full disk, HDF5 leaves a damaged file and may end the process without a message
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            file[video] = values
-            if not np.array_equal(file[video][()], values):
-                del file[video]
-                raise InputError('%s: dataset %s: differs when it is read again; check the disk' % (partial, video))
-            file[video].attrs[MADE_OF] = sources[video], conversion.rows
-            file.flush()  # so that a run after an interruption finds it
-
-    with file_lock(os.path.join(folder, '.%s.lock' % name)):
-        try:
-            with _open_partial(partial, conversion, sources) as file:
-                yield set(file), write
-                is_complete = len(file) == len(sources)
-            if is_complete:
-                os.replace(partial, conversion.out)
-        except InputError:
-            raise
-        except (OSError, RuntimeError, ValueError, KeyError) as error:  # of h5py
-            raise InputError('%s: cannot be written (%s); check the disk and run the same command again: converted '
-                             'videos are kept' % (partial, one_line(error))) from None
-
-
-def _open_partial(path, conversion, sources):
-    """The HDF5 file at `path`, without the videos that have to be converted again; a new one where it is damaged."""
-    try:
-        file = h5py.File(path, 'a')
-        for video in list(file):
-            if video not in sources or not _fits(file[video], conversion) or not np.array_equal(
-                    file[video].attrs.get(MADE_OF), (sources[video], conversion.rows)):
-                del file[video]
-    except Exception:  # the file may be cut off, or half written by a killed run
-        os.remove(path)
-        file = h5py.File(path, 'w')
-    return file
