@@ -5,8 +5,10 @@ Each subcommand is a module of preparation/; `python3 prepare_data.py SUBCOMMAND
 import argparse
 import sys
 
-from preparation import annotation, check, convert, demo, fetch, split
-from runtime.errors import exit_status
+from runtime.errors import exit_on_ctrl_c, exit_status
+
+with exit_on_ctrl_c():
+    from preparation import annotation, check, convert, demo, fetch, split
 
 SUBCOMMANDS = (fetch, annotation, convert, split, check, demo)
 

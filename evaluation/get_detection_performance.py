@@ -9,13 +9,15 @@ import os
 import sys
 from typing import Dict, List, NamedTuple
 
-import numpy as np
-
 if not __package__:  # run as a script, from any folder
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from evaluation import results as shared
-from runtime.errors import InputError, exit_status
+from runtime.errors import InputError, exit_on_ctrl_c, exit_status, printable
+
+with exit_on_ctrl_c():
+    import numpy as np
+
+    from evaluation import results as shared
 
 BARS_PER_COLUMN = 100     # of the figure
 MAX_BARS = 2000           # of the figure
@@ -192,10 +194,11 @@ def draw_ap(performance):
     Raises InputError if there are more than MAX_BARS classes.
     """
     if len(performance.classes) > MAX_BARS:
-        raise InputError('a figure of %d classes cannot be drawn, expected %d at most; run without --figure'
+        raise InputError('a figure of %d classes cannot be drawn, expected %d at most'
                          % (len(performance.classes), MAX_BARS))
     # Matplotlib takes text between two $ as a formula.
-    names = [name[:MAX_NAME_CHARACTERS].replace('$', '\\$') for name in performance.classes]
+    names = [printable(name[:MAX_NAME_CHARACTERS])[:MAX_NAME_CHARACTERS].replace('$', '\\$')
+             for name in performance.classes]
     average = performance.ap.mean(axis=1)
     order = np.argsort(-average, kind='stable')
     columns = -(-len(order) // BARS_PER_COLUMN)
@@ -233,10 +236,10 @@ def main(argv=None):
         'first.) authors: they are skipped, as in the published AherNet numbers. Either skips results with a '
         'label that the ground truth does not have (default: %(default)s)',
         'the AP of each class as bars')
-    args = parser.parse_args(argv)
+    args = shared.parse_arguments(parser, argv, 'average_mAP')
     performance = evaluate_detections(args.ground_truth, args.results, args.subset, args.tiou_thresholds,
                                       args.policy)
-    print('Detection on "%s", policy %s' % (args.subset, args.policy))
+    print('Detection on "%s", policy %s' % (printable(args.subset), args.policy))
     print(format_table(performance))
     shared.write_outputs(args, dict(to_json(performance), subset=args.subset, policy=args.policy),
                          lambda: draw_ap(performance))

@@ -8,13 +8,15 @@ import os
 import sys
 from typing import Dict, NamedTuple
 
-import numpy as np
-
 if not __package__:  # run as a script, from any folder
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from evaluation import results as shared
-from runtime.errors import InputError, exit_status
+from runtime.errors import InputError, exit_on_ctrl_c, exit_status, printable
+
+with exit_on_ctrl_c():
+    import numpy as np
+
+    from evaluation import results as shared
 
 MAX_AVG_NR_PROPOSALS = 100.0  # the last AN
 CURVE_POINTS = 100            # values of AN on a curve, in equal steps up to the last, as in the toolkit
@@ -193,10 +195,10 @@ def main(argv=None):
         'recall over AN at each tIoU')
     parser.add_argument('--max_avg_nr_proposals', type=float, default=MAX_AVG_NR_PROPOSALS, metavar='AN',
                         help='the last AN: average number of proposals per video (default: %(default)g)')
-    args = parser.parse_args(argv)
+    args = shared.parse_arguments(parser, argv, 'auc_percent')
     performance = evaluate_proposals(args.ground_truth, args.results, args.subset, args.tiou_thresholds,
                                      args.max_avg_nr_proposals)
-    print('Proposals on "%s"' % args.subset)
+    print('Proposals on "%s"' % printable(args.subset))
     print(format_table(performance))
     shared.write_outputs(args, dict(to_json(performance), subset=args.subset), lambda: draw_curves(performance))
 

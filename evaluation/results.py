@@ -13,22 +13,27 @@ Legend of this package: G ground-truth segments, V videos with at least one segm
 S tIoU thresholds, E pairs of a result and a ground-truth segment. A segment is [start, end] in seconds.
 """
 import argparse
+import collections
+import contextlib
+import gc
 import json
 import numbers
 import os
 import reprlib
+import warnings
 from itertools import chain
 from typing import List, NamedTuple, Optional
 
 import numpy as np
 
-from runtime.errors import InputError
-from runtime.files import atomic_write, read_json, write_json
+from runtime.errors import InputError, one_line, printable
+from runtime.files import atomic_write, read_json, refuse_to_overwrite, write_json
 
 TIOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)  # ActivityNet's
 MAX_THRESHOLDS = 1000                         # of --tiou_thresholds
 POLICIES = ('authors', 'official')            # what happens with results of unknown videos
 PAIRS_AT_ONCE = 1 << 20                       # pairs whose tIoU is in memory at the same time
+FIGURE_STARTS = {'png': b'\x89PNG', 'pdf': b'%PDF', 'svg': b'<?xml'}  # format: first bytes of a file
 EXPECTED = {'segment': 'two finite numbers, [start, end] in seconds', 'score': 'a finite number',
             'label': 'a class name'}          # of an entry, for messages
 
@@ -59,6 +64,22 @@ class Results(NamedTuple):
 # Reading
 
 
+@contextlib.contextmanager
+def _no_garbage_collection():
+    """A context for reading JSON, which has no cycles: Python would search millions of objects for them in vain.
+
+    That would take longer than to call _object for each result.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_no_garbage_collection()
 def read_ground_truth(source, subset='validation'):
     """Read the GroundTruth of one subset.
 
@@ -66,7 +87,7 @@ def read_ground_truth(source, subset='validation'):
       source: a path, the loaded JSON (only `database` is required), or a GroundTruth, which is returned unchanged.
       subset: the subset's name as the file spells it; ignored if source is a GroundTruth.
     Raises:
-      InputError: the file cannot be read, an entry is malformed, or the subset has no segment.
+      InputError: the file cannot be read or has a video twice, an entry is malformed, or the subset has no segment.
     """
     if isinstance(source, GroundTruth):
         return source
@@ -85,6 +106,7 @@ def read_ground_truth(source, subset='validation'):
                        len(names) - len(videos))
 
 
+@_no_garbage_collection()
 def read_results(source, with_labels=True):
     """Read the Results of a file.
 
@@ -92,7 +114,7 @@ def read_results(source, with_labels=True):
       source: a path, the loaded JSON (only `results` is required), or a Results, which is returned unchanged.
       with_labels: False ignores the labels, which may then be missing: proposals need none.
     Raises:
-      InputError: the file cannot be read or an entry is malformed.
+      InputError: the file cannot be read or has a video twice, or an entry is malformed.
     """
     if isinstance(source, Results):
         if with_labels and source.label_index is None:
@@ -113,21 +135,44 @@ def positions_in(names, known):
 
 
 def _load(source, what, key):
-    """(name for messages, the object under `key`) of a path or of loaded JSON; `what` the file should be."""
-    if isinstance(source, (str, os.PathLike)):
-        name, content = str(source), read_json(str(source))
-    else:
-        name, content = '%s in memory' % what, source
+    """(name for messages, the object under `key`) of a path or of loaded JSON; `what` the file should be.
+
+    Raises InputError if a file has a key twice in one object: the earlier value would be lost.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        name = '%s in memory' % what
+        return name, _by_video(name, source, what, key)
+    name, repeated = str(source), []
+    by_video = _by_video(name, read_json(name, lambda pairs: _object(pairs, repeated)), what, key)
+    if repeated:
+        raise InputError('%s: found the %s %s twice, expected it once; remove one of them' % (
+            name, 'video' if repeated[0] in by_video else 'key', _quoted(repeated[0])))
+    return name, by_video
+
+
+def _object(pairs, repeated):
+    """The dict of [(key, value)]; keys that are there more than once are appended to the list `repeated`."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        repeated.extend(key for key, count in collections.Counter(key for key, _ in pairs).items() if count > 1)
+    return found
+
+
+def _by_video(name, content, what, key):
+    """The object under `key` of the loaded JSON `content`; the other arguments are for messages, as of _load."""
     if not isinstance(content, dict) or not isinstance(content.get(key), dict):
         found = 'the keys %s' % reprlib.repr(list(content)) if isinstance(content, dict) else _type_name(content)
         raise InputError('%s: expected a JSON object whose "%s" is an object by video, found %s; check that this '
                          'is the %s file' % (name, key, found, what))
-    return name, content[key]
+    return content[key]
 
 
 def ground_truth_faults(path):
-    """Yield an InputError for each malformed entry of a ground-truth file; raise one if it cannot be read."""
-    name, database = _load(path, 'ground truth', 'database')
+    """Yield an InputError for each malformed entry of a ground-truth file; raise one if it cannot be read.
+
+    Keys that are there twice are no fault here: the caller lists all of them.
+    """
+    name, database = path, _by_video(path, read_json(path), 'ground truth', 'database')
     for video, entry in database.items():
         try:
             _check_videos(name, {video: entry})
@@ -345,17 +390,46 @@ def build_parser(description, policy_help, figure):
     return parser
 
 
+def parse_arguments(parser, argv, key):
+    """The parsed flags of either script; `key` is in its JSON output and in no other file.
+
+    Raises InputError where an output is an input or the other output, or would replace a file of another kind.
+    """
+    args = parser.parse_args(argv)
+    refuse_to_overwrite({'--json': args.json, '--figure': args.figure}, [args.ground_truth, args.results])
+    if args.json and _has_content(args.json):
+        try:
+            found = read_json(args.json)
+        except InputError:
+            found = None
+        if not isinstance(found, dict) or key not in found:
+            raise InputError('--json %s: found another file there, expected none or an earlier output, which has the '
+                             'key "%s"; name another file, or remove it' % (args.json, key))
+    if args.figure:
+        _figure_format(args.figure)
+    return args
+
+
+def _has_content(path):
+    """Whether `path` is a regular file that is not empty. (What is no regular file is not replaced anyway.)"""
+    return os.path.isfile(path) and os.path.getsize(path) > 0
+
+
 def format_counts(counts, texts):
     """Aligned lines: for each of `texts`, {key of `counts`: text}, the text and the number."""
     return ['  %-44s %9s' % (text, '{:,}'.format(counts[key])) for key, text in texts.items()]
 
 
 def write_outputs(args, content, draw):
-    """Write what --json and --figure of the parsed `args` name: `content`, and the figure that draw() returns."""
+    """Write what --json and --figure of the parsed `args` name: `content`, and the figure that draw() returns.
+
+    The JSON comes first. Raises InputError where one of them cannot be written.
+    """
     if args.json:
         write_json(args.json, content)
-    if args.figure:
-        write_figure(args.figure, draw())
+    fault = args.figure and try_figure(args.figure, draw)
+    if fault:
+        raise InputError('%s; the numbers are complete: run without --figure, or remove the cause' % fault)
 
 
 def without_length(segments):
@@ -373,13 +447,42 @@ def new_figure(size):
     return figure
 
 
+def try_figure(path, draw):
+    """Write the figure that `draw()` returns to `path`; return None, or one line of text that says why there is none.
+
+    No Exception leaves this function, because no fault of matplotlib may cost the numbers of an evaluation.
+    """
+    try:
+        write_figure(path, draw())
+    except InputError as error:
+        return str(error)
+    except Exception as error:  # matplotlib is missing, or its backend or a font is faulty: it raises several types
+        return '%s: the figure cannot be drawn: %s: %s' % (
+            printable(path), type(error).__name__, printable(one_line(error)))
+    return None
+
+
 def write_figure(path, figure):
     """Write a figure in the format of the path's ending (png if it has none).
 
-    Raises InputError if that format is unknown or the file cannot be written.
+    Raises InputError if that format is unknown, a file of another kind would be replaced, or the file cannot be
+    written.
     """
-    kind = os.path.splitext(path)[1][1:].lower() or 'png'
-    if kind not in figure.canvas.get_supported_filetypes():
-        raise InputError('%s: a figure cannot be written as .%s; use .png or .pdf' % (path, kind))
-    with atomic_write(path) as partial:
+    kind = _figure_format(path)
+    with atomic_write(path) as partial, warnings.catch_warnings():
+        warnings.simplefilter('ignore', UserWarning)  # of characters that the font lacks: it draws boxes for them
         figure.savefig(partial, format=kind, dpi=100, bbox_inches='tight')
+
+
+def _figure_format(path):
+    """The format of the figure `path`; raises InputError if it is unknown, or a file of another kind is there."""
+    kind = os.path.splitext(path)[1][1:].lower() or 'png'
+    if kind not in FIGURE_STARTS:
+        raise InputError('%s: a figure cannot be written as .%s; use .png, .pdf or .svg' % (path, kind))
+    if _has_content(path):
+        with open(path, 'rb') as file:
+            start = file.read(len(FIGURE_STARTS[kind]))
+        if start != FIGURE_STARTS[kind]:
+            raise InputError('%s: found another file there, expected none or a figure in %s; name another file, or '
+                             'remove it' % (path, kind.upper()))
+    return kind

@@ -20,25 +20,31 @@ import threading
 import time
 from typing import NamedTuple
 
-import numpy as np
-
 if not __package__:  # run as a script, from any folder
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from aher_k600_test import RESULTS_NAME
-from config import PRESETS, numbers_like
-from evaluation.results import new_figure, write_figure
-from experiments import runs as shared
-from experiments.runs import MEASURES
-from preparation import demo, demo_world
-from runtime.errors import InputError, run_and_exit
-from runtime.files import file_lock, write_text
+from runtime.errors import InputError, exit_on_ctrl_c, run_and_exit
+from runtime.files import file_lock, refuse_to_overwrite, write_text
+
+with exit_on_ctrl_c():
+    import numpy as np
+
+    from aher_k600_test import RESULTS_NAME
+    from config import PRESETS, numbers_like
+    from evaluation.results import new_figure, try_figure
+    from experiments import runs as shared
+    from experiments.runs import MEASURES
+    from preparation import demo, demo_world
 
 PRESET, PUBLISHED = PRESETS['demo'], PRESETS['k600']
 SEEDS = (1, 2, 3, 4, 5)   # the settings of the demo preset were chosen on other seeds
 VALIDATION_VIDEOS = 400
 COLUMNS = ('knob', 'value', 'seed', 'variant') + MEASURES + ('seconds',)  # knob: an older name of the setting
 SHOWN = 'mAP@0.5'         # the measure of the figures
+CAPTIONS = (              # of the tables in ablation.md, which begins with one of them
+    'Percent, mean ± standard deviation.',
+    'Full minus each, seed by seed: mean and 95 % confidence interval (Student\'s t).',
+    'Other worlds, mean ± standard deviation.')
 
 
 class Variant(NamedTuple):
@@ -101,6 +107,8 @@ EXPERIMENTS = collections.OrderedDict([
     # does it help to learn the context where the context tells more of the action?
     ('context', Experiment('context_strength', (2.0,), (
         'full', 'transfer = identity', 'no adversary', FASTER, 'generator never trained'), SEEDS[:3]))])
+SWEEPS = collections.OrderedDict([  # end of a figure's name: the experiments that it shows
+    ('_relatedness', ('relatedness',)), ('_growth', ('source_classes', 'moments'))])
 
 
 class WorldKey(NamedTuple):
@@ -149,7 +157,7 @@ class Runner:
 
     def run(self, run):
         """Train and test a Run → rows of COLUMNS; the first is that of the variant's title."""
-        started, data = time.time(), self._make_world(run.world)
+        started, data = time.monotonic(), self._make_world(run.world)
         title = run.variant.title
         model = self._path(run.world, re.sub(r'\W', '_', title))
         log, flags = model + '.log', dict(config='demo', data_root=data, threads=1, model_dir=model)
@@ -166,7 +174,7 @@ class Runner:
             shared.call(log, 'aher_k600_test.py', results_dir=results, **flags, **test)
             percents = shared.evaluate(os.path.join(results, RESULTS_NAME % train['max_steps']),
                                        os.path.join(data, PRESET.data.ground_truth))
-            rows.append((*run.world, row_title, *percents, '%.0f' % (time.time() - started)))
+            rows.append((*run.world, row_title, *percents, '%.0f' % (time.monotonic() - started)))
         shutil.rmtree(model)
         with self._lock:
             self._left[run.world] -= 1
@@ -183,8 +191,9 @@ class Runner:
         log, annotation = data + '.log', data + '.txt'
         changed = {world.setting or 'supervised_videos': world.value or DEFAULTS.source_videos}
         with self._worlds[world]:
-            shared.call(log, 'prepare_data.py', 'demo', seed=world.seed, validation_videos=VALIDATION_VIDEOS,
-                        write_annotation=annotation)
+            # --force: an earlier version of this project may have written another annotation
+            shared.call(log, 'prepare_data.py', 'demo', '--force', seed=world.seed, write_annotation=annotation,
+                        validation_videos=VALIDATION_VIDEOS)
             shared.call(log, 'prepare_data.py', 'demo', seed=world.seed, out=data, annotation=annotation, **changed)
             shared.call(log, 'prepare_data.py', 'annotation', data_root=data)
         return data
@@ -219,10 +228,10 @@ def table(rows):
     here = sorted({row['variant'] for row in rows if not row['knob']}, key=ROW_TITLES.index)
     elsewhere = sorted({(row['knob'], row['value'], row['variant']) for row in rows if row['knob']},
                        key=lambda place: (place[0], float(place[1]), ROW_TITLES.index(place[2])))
-    lines = part('Percent, mean ± standard deviation.', [(title, values(rows, title)) for title in here])
-    lines += part('Full minus each, seed by seed: mean and 95 % confidence interval (Student\'s t).',
-                  [(title, full_minus(rows, title)) for title in here[1:]], cell='%(mean)+.1f ± %(margin).1f')
-    lines += part('Other worlds, mean ± standard deviation.',
+    differences = [(title, full_minus(rows, title)) for title in here if title != 'full']
+    lines = part(CAPTIONS[0], [(title, values(rows, title)) for title in here])
+    lines += part(CAPTIONS[1], [pair for pair in differences if len(pair[1])], cell='%(mean)+.1f ± %(margin).1f')
+    lines += part(CAPTIONS[2],
                   [('%s %s: %s' % (setting, value, title), values(rows, title, setting, value))
                    for setting, value, title in elsewhere])
     return '\n'.join(lines[1:]) + '\n'
@@ -242,7 +251,8 @@ def draw_table(rows):
             axes.plot(percents, [height] * len(percents), '.', color='#9db8d2')
             axes.errorbar(mean, height, xerr=np.nan_to_num(margin), fmt='o', color='#1f5a92', capsize=3)
         axes.set(title='%s, %%' % measure, yticks=range(len(titles)), yticklabels=titles[::-1] if place == 1 else [])
-        axes.axvline(shared.summarize(values(rows, 'full', measure=measure)).mean, color='grey', linewidth=0.5)
+        if by_seed(rows, 'full'):
+            axes.axvline(shared.summarize(values(rows, 'full', measure=measure)).mean, color='grey', linewidth=0.5)
         axes.grid(axis='x', alpha=0.3)
     figure.subplots_adjust(left=0.2, right=0.98, wspace=0.06)
     return figure
@@ -275,16 +285,29 @@ def draw_sweep(rows, names, shown):
     return figure
 
 
+def outputs(path):
+    """[table, figure of the table, figure of each of SWEEPS]: paths beside the CSV `path`."""
+    return [os.path.splitext(path)[0] + end for end in ['.md', '.png'] + [name + '.png' for name in SWEEPS]]
+
+
 def show(path):
-    """Print the table of the CSV; write it and the figures beside the CSV, as far as it has their runs."""
-    rows, stem = shared.read_rows(path, COLUMNS), os.path.splitext(path)[0]
+    """Print the table of the CSV; write it and the figures beside the CSV, as far as it has their runs.
+
+    Raises InputError where the CSV has no row, and, at the end, where a figure cannot be drawn.
+    """
+    rows, (table_path, figure_path, *sweep_paths) = shared.read_rows(path, COLUMNS), outputs(path)
+    if not rows:
+        raise InputError('%s: found no row, expected one at least; make a run: leave out --only none, or name other '
+                         '--variants' % path)
     text = table(rows)
-    write_text(stem + '.md', text)
+    write_text(table_path, text)
     print(text)
-    write_figure(stem + '.png', draw_table(rows))
-    for end, names in (('_relatedness', ('relatedness',)), ('_growth', ('source_classes', 'moments'))):
+    faults = [try_figure(figure_path, lambda: draw_table(rows))]
+    for names, sweep_path in zip(SWEEPS.values(), sweep_paths):
         if all(any(row['knob'] == EXPERIMENTS[name].setting for row in rows) for name in names):
-            write_figure(stem + end + '.png', draw_sweep(rows, names, ('accuracy', SHOWN)))
+            faults.append(try_figure(sweep_path, lambda: draw_sweep(rows, names, ('accuracy', SHOWN))))
+    if any(faults):
+        raise InputError('%s; the table is complete: run again with --only none' % '; '.join(filter(None, faults)))
 
 
 # Command line
@@ -314,6 +337,8 @@ def main(argv=None):
     if arguments.max_steps != PRESET.train.max_steps and arguments.csv == parser.get_default('csv'):
         raise InputError('--max_steps %d: the rows of a CSV do not tell their steps; name another file with --csv'
                          % arguments.max_steps)
+    refuse_to_overwrite({'--csv': arguments.csv}, outputs(arguments.csv))
+    shared.refuse_files_of_others(outputs(arguments.csv), CAPTIONS)
     runs = {}
     for name, experiment in EXPERIMENTS.items():
         if arguments.only in (None, name):

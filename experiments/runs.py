@@ -1,4 +1,5 @@
 """What ablation.py and splits.py share: they call the project's scripts, and keep the results of runs in a CSV."""
+import argparse
 import concurrent.futures
 import csv
 import io
@@ -15,10 +16,12 @@ from config import PRESETS
 from evaluation.get_detection_performance import evaluate_detections
 from evaluation.get_proposal_performance import evaluate_proposals
 from runtime.errors import InputError
-from runtime.files import append_text, read_json
+from runtime.files import append_text, make_folder, read_json, read_text
+from runtime.machine import usable_cores
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MEASURES = ('accuracy', 'AR@1', 'AR@10', 'AR@100', 'AUC', 'mAP@0.5', 'mAP@0.75', 'mAP@0.95', 'average mAP')
+MAX_PROCESSES = 1000
 
 
 # Running
@@ -30,7 +33,8 @@ def call(log, script, *subcommand, **flags):
     """
     command = [sys.executable, os.path.join(ROOT, script), *subcommand]
     command += [part for name, value in flags.items() for part in ('--' + name, str(value))]
-    os.makedirs(os.path.dirname(log), exist_ok=True)
+    make_folder(os.path.dirname(log))
+    append_text(log, '')  # refuses a pipe, which would wait for a reader
     with open(log, 'a') as output:
         status = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     if status:
@@ -58,19 +62,45 @@ def run_all(jobs, run, path, processes):
 
 
 def read_rows(path, columns):
-    """Rows of the CSV `path`, one dict per row. A file that does not exist is created with a header of `columns`."""
+    """Rows of the CSV `path`, one dict per row. A file that does not exist is created with a header of `columns`.
+
+    Raises InputError where the file has other columns: rows would be appended to a file of someone else.
+    """
     if not os.path.exists(path):
+        make_folder(os.path.dirname(path))
         append_text(path, ','.join(columns) + '\n')
-    with open(path, newline='') as text:
-        return list(csv.DictReader(text))
+    header, *rows = list(csv.reader(read_text(path).splitlines())) or [[]]
+    for line, row in enumerate([header] + rows, start=1):
+        if tuple(header) != tuple(columns) or len(row) != len(columns):
+            raise InputError('%s, line %d: found %d columns, expected %s; correct it, or name another file' % (
+                path, line, len(row), ', '.join(columns)))
+    return [dict(zip(columns, row)) for row in rows]
+
+
+def refuse_files_of_others(paths, starts):
+    """Raise InputError if there is a file at one of `paths`, unless the first one is a table of an earlier run.
+
+    Such a table begins with one of the texts `starts`.
+    """
+    found = [path for path in paths if os.path.lexists(path)]
+    if found and not (found[0] == paths[0] and read_text(paths[0]).startswith(starts)):
+        raise InputError('%s: found another file there, expected none or an earlier table of this script; move it '
+                         'away, or write to another place' % found[0])
 
 
 def add_flags(parser):
     """Add the flags of both scripts."""
     parser.add_argument('--max_steps', type=int, default=PRESETS['demo'].train.max_steps,
                         help='training steps (default %(default)s)')
-    parser.add_argument('--processes', type=int, default=len(os.sched_getaffinity(0)),
+    parser.add_argument('--processes', type=_processes, default=usable_cores(),
                         help='runs at a time (default: one for each core, %(default)s)')
+
+
+def _processes(text):
+    """The number of processes in `text`."""
+    if not text.isdigit() or not 0 < int(text) <= MAX_PROCESSES:
+        raise argparse.ArgumentTypeError('%s: expected a number from 1 to %d' % (text, MAX_PROCESSES))
+    return int(text)
 
 
 # Results

@@ -14,12 +14,16 @@ from typing import NamedTuple
 if not __package__:  # run as a script, from any folder
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from aher_k600_test import RESULTS_NAME
-from config import PRESETS
-from experiments.runs import MEASURES, add_flags, call, evaluate, percents_of, percents_table, read_rows, run_all
-from runtime.errors import run_and_exit
+from runtime.errors import exit_on_ctrl_c, run_and_exit
 from runtime.files import file_lock, write_text
 
+with exit_on_ctrl_c():
+    from aher_k600_test import RESULTS_NAME
+    from config import PRESETS
+    from experiments import runs as shared
+    from experiments.runs import MEASURES, call
+
+HEAD = ('source share', 'splits')  # of the first two columns of splits.md
 
 class Key(NamedTuple):
     """What tells the runs apart; the first columns of splits.csv."""
@@ -46,8 +50,8 @@ def run(key, out):
     call(log, 'aher_k600_train.py', **flags, source_classes=0, max_steps=key.steps, snapshot_step=key.steps,
          seed=key.seed)
     call(log, 'aher_k600_test.py', **flags, results_dir=results, steps=key.steps)
-    return [key + evaluate(os.path.join(results, RESULTS_NAME % key.steps),
-                           os.path.join(data, PRESETS['demo'].data.ground_truth))]
+    return [key + shared.evaluate(os.path.join(results, RESULTS_NAME % key.steps),
+                                  os.path.join(data, PRESETS['demo'].data.ground_truth))]
 
 
 def key_of(row):
@@ -58,8 +62,9 @@ def key_of(row):
 def format_table(rows):
     """Rows of splits.csv → Markdown: mean ± standard deviation over the seeds, one line for each share."""
     shares = sorted({key_of(row).share for row in rows}, reverse=True)
-    lines = [('%g' % share, percents_of([row for row in rows if key_of(row).share == share])) for share in shares]
-    return '\n'.join(percents_table('source share', 'splits', lines)) + '\n'
+    lines = [('%g' % share, shared.percents_of([row for row in rows if key_of(row).share == share]))
+             for share in shares]
+    return '\n'.join(shared.percents_table(*HEAD, lines)) + '\n'
 
 
 def parse_shares(text):
@@ -79,20 +84,22 @@ def main(argv=None):
                         help='shares of source classes (default %(default)s)')
     parser.add_argument('--splits', type=int, default=10,
                         help='splits for each share; their seeds count from 0 (default %(default)s)')
-    add_flags(parser)
+    shared.add_flags(parser)
     parser.add_argument('--source_videos', type=int, default=2000,
                         help='videos of the world, a tenth of them for validation (default %(default)s)')
     arguments = parser.parse_args(argv)
     out, videos = arguments.out, arguments.source_videos
     path, columns = os.path.join(out, 'splits.csv'), Key._fields + MEASURES
+    shared.refuse_files_of_others([os.path.join(out, 'splits.md')], '| %s | %s |' % HEAD)
     with file_lock(os.path.join(out, '.lock')):
         call(os.path.join(out, 'world.txt'), 'prepare_data.py', 'demo', out=world_folder(out, videos),
              source_videos=videos, moments_per_class=1)
         wanted = [Key(videos, share, seed, arguments.max_steps) for seed in range(arguments.splits)
                   for share in arguments.shares]
-        done = {key_of(row) for row in read_rows(path, columns)}
-        run_all([key for key in wanted if key not in done], lambda key: run(key, out), path, arguments.processes)
-        table = format_table([row for row in read_rows(path, columns) if key_of(row) in wanted])
+        done = {key_of(row) for row in shared.read_rows(path, columns)}
+        left = [key for key in wanted if key not in done]
+        shared.run_all(left, lambda key: run(key, out), path, arguments.processes)
+        table = format_table([row for row in shared.read_rows(path, columns) if key_of(row) in wanted])
         write_text(os.path.join(out, 'splits.md'), table)
         print(table, end='')
 

@@ -5,6 +5,7 @@ tabs. Class names are a text file with one name per line; the line number, from 
 truth has ActivityNet's form, which the evaluation scripts read.
 """
 import collections
+import json
 import os
 from typing import List, NamedTuple, Tuple
 
@@ -13,8 +14,8 @@ import numpy as np
 from config import DataConfig
 from dataset.tables import read_annotation, read_class_names, without_duplicates
 from preparation.fetch import ANNOTATION, CATEGORIES
-from runtime.errors import InputError
-from runtime.files import write_json
+from runtime.errors import InputError, printable
+from runtime.files import refuse_to_overwrite, write_if_new
 
 NAME = 'annotation'
 GROUND_TRUTH = DataConfig().ground_truth
@@ -42,21 +43,34 @@ def add_arguments(parser):
     parser.add_argument('--drop_duplicates', action='store_true',
                         help='skip rows that repeat an earlier row; by default all rows are kept, as in the '
                              'published numbers')
+    parser.add_argument('--force', action='store_true', help='replace a file that is there with another content')
 
 
 def run(args):
-    """Write the ground truth and print the report, which is of the rows before duplicates are skipped."""
+    """Print the report, which is of the rows before duplicates are skipped, and write the ground truth.
+
+    Raises InputError where an input cannot be used, and where another file would be replaced without --force.
+    """
     annotation, categories = _input_path(args, 'annotation', ANNOTATION), _input_path(args, 'categories', CATEGORIES)
     out = args.out or os.path.join(args.data_root, GROUND_TRUTH)
+    refuse_to_overwrite({'--out': out}, [annotation, categories] + _others(args.data_root))
     class_names = read_class_names(categories)
     segments = read_annotation(annotation, len(class_names))
     report = report_of(segments)
-    print('%s\n%s' % (annotation, format_report(report, class_names)))
+    print('%s\n%s' % (printable(annotation), format_report(report, class_names)))
     if args.drop_duplicates:
         segments = without_duplicates(segments)
         print('skipped %d duplicate rows' % report.duplicate_rows)
-    write_ground_truth(out, segments, class_names)
-    print('wrote %s: %d segments of %d videos' % (out, len(segments), report.videos))
+    is_written = write_if_new(out, ground_truth_text(segments, class_names), args.force)
+    print('%s: %s: %d segments of %d videos' % (printable(out), 'written' if is_written else 'is there already',
+                                                len(segments), report.videos))
+
+
+def _others(data_root):
+    """Paths of what else may be below `data_root`: every table and store of features but the ground truth."""
+    data = DataConfig(data_root=data_root)
+    return [os.path.join(data_root, ANNOTATION)] + [
+        data.path(field) for field in data._fields if field.startswith(('source_', 'target_'))]
 
 
 def _input_path(args, flag, default):
@@ -79,9 +93,9 @@ def ground_truth(segments, class_names):
     return {'version': 'VERSION 1.3', 'taxonomy': [], 'database': database}
 
 
-def write_ground_truth(path, segments, class_names):
-    """Write the ground truth of `segments` as JSON."""
-    write_json(path, ground_truth(segments, class_names))
+def ground_truth_text(segments, class_names):
+    """The text of the JSON file with the ground truth of `segments`."""
+    return json.dumps(ground_truth(segments, class_names), indent=1) + '\n'
 
 
 def report_of(segments):
@@ -121,6 +135,6 @@ def format_report(report, class_names):
     lengths = '  '.join('%d%%: %.2f' % pair for pair in zip(PERCENTILES, report.lengths))
     return '\n'.join(
         ['  %-34s %s' % count for count in counts]
-        + ['    %s: %s' % (video, ', '.join(class_names[label] for label in labels))
+        + [printable('    %s: %s' % (video, ', '.join(class_names[label] for label in labels)))
            for video, labels in report.mixed_videos]
         + ['  %-34s %s' % ('segment length, percentiles in s', lengths)])

@@ -19,6 +19,7 @@ seed and the world's settings: with another annotation, videos that are in both 
 """
 import collections
 import os
+import re
 import shutil
 import time
 from typing import NamedTuple
@@ -32,8 +33,17 @@ from dataset.features import interpolate
 from dataset.tables import read_annotation, read_class_names, without_duplicates
 from preparation import demo_world
 from preparation.demo_world import CLIP_FRAMES, WORLD_SETTINGS, Settings
-from runtime.errors import InputError
-from runtime.files import read_json, sha256, write_json, write_text
+from runtime.errors import InputError, printable
+from runtime.files import (
+    atomic_write,
+    file_lock,
+    read_json,
+    remove_leftovers,
+    sha256,
+    write_if_new,
+    write_json,
+    write_text,
+)
 
 NAME = 'demo'
 
@@ -44,6 +54,7 @@ CODE = [os.path.join(HERE, name) for name in ('demo.py', 'demo_world.py')]  # wh
 DATA = PRESETS['demo'].data
 UNTRIMMED_STEPS = PRESETS['demo'].model.untrimmed_steps  # T
 MANIFEST = 'demo_manifest.json'
+LOCK = '.demo.lock'
 MAX_CLASSES = 10000  # of an annotation: a larger class index is a typing error
 DECIMALS = 3         # of a feature: versions of numpy differ after these, and CSV and npy hold the same numbers
 PERCENTILES = (1, 25, 50, 75, 99)  # of --statistics
@@ -85,7 +96,7 @@ def statistics(annotations):
         rows = pd.DataFrame(read_annotation(path, MAX_CLASSES))
         videos, lengths = rows.video.nunique(), np.percentile(rows.end - rows.start, PERCENTILES)
         lines.append([len(rows), videos, rows.label.nunique(), '%.2f' % (len(rows) / videos),
-                      *['%.1f' % length for length in lengths], path])
+                      *['%.1f' % length for length in lengths], printable(path)])
     return pd.DataFrame(lines, columns=['segments', 'videos', 'classes', 'segments per video', *[
         'seconds, %d %%' % level for level in PERCENTILES], 'file']).to_string(index=False)
 
@@ -144,13 +155,13 @@ def plan(settings, annotation, paths, seed):
 
 
 def files_of(video_sets, form):
-    """Every file that is made, and the ground truth that `prepare_data.py annotation` adds; paths below --out."""
+    """(tables, feature files): every file that is made; paths below --out."""
     paths = video_sets[0].paths
-    files = [paths.path('target_categories'), paths.path('ground_truth'), os.path.join(paths.data_root, COPY)]
-    for video_set in video_sets:
-        files += [video_set.table(name) for name in ('info', 'labels', 'annotation')]
-        files += [file for video in video_set.videos for file in video_set.feature_files(video, form).values()]
-    return [os.path.relpath(file, paths.data_root) for file in files]
+    tables = [paths.path('target_categories'), os.path.join(paths.data_root, COPY)]
+    tables += [video_set.table(name) for video_set in video_sets for name in ('info', 'labels', 'annotation')]
+    features = [file for video_set in video_sets for video in video_set.videos
+                for file in video_set.feature_files(video, form).values()]
+    return [[os.path.relpath(file, paths.data_root) for file in files] for files in (tables, features)]
 
 
 # Writing
@@ -158,12 +169,12 @@ def files_of(video_sets, form):
 def write_features(path, features):
     """Write features [n, C] as float32 with DECIMALS decimals; CSV has a header row."""
     rounded = np.rint(features * 10 ** DECIMALS) / 10 ** DECIMALS
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    if path.endswith('.npy'):
-        np.save(path, np.ascontiguousarray(rounded, np.float32))
-    else:
-        header = ','.join('f%d' % column for column in range(rounded.shape[1]))
-        np.savetxt(path, rounded, '%%.%df' % DECIMALS, ',', header=header, comments='')
+    with atomic_write(path) as partial, open(partial, 'wb') as file:
+        if path.endswith('.npy'):
+            np.save(file, np.ascontiguousarray(rounded, np.float32))
+        else:
+            header = ','.join('f%d' % column for column in range(rounded.shape[1]))
+            np.savetxt(file, rounded, '%%.%df' % DECIMALS, ',', header=header, comments='')
 
 
 def write_tables(video_set):
@@ -186,7 +197,8 @@ def write_data_set(settings, video_sets, annotation, form, seed):
     """Write all files of the data set; a progress bar shows the videos."""
     paths, names = video_sets[1].paths, video_sets[1].names
     write_text(paths.path('target_categories'), '\n'.join(names) + '\n')
-    shutil.copyfile(annotation, os.path.join(paths.data_root, COPY))
+    with atomic_write(os.path.join(paths.data_root, COPY)) as partial:
+        shutil.copyfile(annotation, partial)
     for video_set in video_sets:
         write_tables(video_set)
     features = demo_world.feature_maker(settings, len(names), seed)
@@ -211,36 +223,65 @@ def read_manifest(out):
         return None
 
 
-def make(settings, annotation, paths, form, seed, force=False):
-    """Make the data in paths.data_root, unless they are there → the line to print.
+def contents_of(out, tables, features):
+    """{file: what tells whether it is damaged}, for the files that are there; files are paths below `out`.
 
-    Files of an earlier demo are replaced. Raises InputError where the folder has other files and `force` is False.
+    Of a table the SHA-256. Of features only the size in bytes, because reading all of them would take long.
     """
-    started, out = time.time(), paths.data_root
-    before = read_manifest(out)
-    if before is None and not force and os.path.isdir(out) and os.listdir(out):
+    found = [(tell, name, os.path.join(out, name)) for tell, names in ((sha256, tables), (os.path.getsize, features))
+             for name in names]
+    return {name: tell(path) for tell, name, path in found if os.path.isfile(path)}
+
+
+def make(settings, annotation, paths, form, seed, force=False):
+    """Make the data in paths.data_root, unless they are there and undamaged → the line to print.
+
+    Files of an earlier demo are replaced. Raises InputError where the folder has other files and `force` is False,
+    and where another run writes to it.
+    """
+    out = paths.data_root
+    if read_manifest(out) is None and not force and os.path.isdir(out) and any(
+            not re.match(r'(%s|%s\.partial\d+)$' % (LOCK, MANIFEST), name) for name in os.listdir(out)):
         raise InputError('%s: found other files, expected an empty folder or an earlier demo; name another folder '
                          'with --out, or write into this one with --force' % out)
-    before = before or {'files': []}
     video_sets = plan(settings, annotation, paths, seed)
+    with file_lock(os.path.join(out, LOCK)):
+        return _make(settings, video_sets, annotation, form, seed)
+
+
+def _make(settings, video_sets, annotation, form, seed):
+    """The same as make, in a folder that is locked and may be written to."""
+    started, out = time.monotonic(), video_sets[0].paths.data_root
+    before, (tables, features) = read_manifest(out) or {'files': []}, files_of(video_sets, form)
     manifest = {'settings': dict(settings._asdict()), 'seed': seed, 'form': form, 'target_names': video_sets[1].names,
                 'annotation_sha256': sha256(annotation), 'code_sha256': [sha256(path) for path in CODE],
-                'files': files_of(video_sets, form)}
-    if before.get('summary') and before == dict(manifest, summary=before['summary']) and all(
-            os.path.exists(os.path.join(out, name)) for name in before['files'] if name != DATA.ground_truth):
-        return '%s: nothing to do, the data are complete: %s' % (out, before['summary'])
-    if os.path.exists(os.path.join(out, COPY)) and os.path.samefile(os.path.join(out, COPY), annotation):
+                'files': tables + features + [DATA.ground_truth]}  # `prepare_data.py annotation` adds the last one
+    summary = '; '.join('%d %s videos of %d classes' % (len(videos), side, len(names))
+                        for _, side, _, videos, names in video_sets)
+    if before == dict(manifest, summary=summary, contents=contents_of(out, tables, features)):
+        return '%s: nothing to do, the data are complete: %s' % (out, summary)
+    if os.path.commonpath([os.path.realpath(out), os.path.realpath(annotation)]) == os.path.realpath(out):
         raise InputError('%s: found the annotation in the folder to make, where it would be overwritten; move it to '
                          'another folder' % annotation)
-    for file in [os.path.join(out, name) for name in before['files']]:
-        if os.path.isfile(file):
-            os.remove(file)
+    _remove(out, before['files'])
     write_json(os.path.join(out, MANIFEST), manifest)  # no summary: not complete yet
     write_data_set(settings, video_sets, annotation, form, seed)
-    manifest['summary'] = '; '.join('%d %s videos of %d classes' % (len(videos), side, len(names))
-                                    for _, side, _, videos, names in video_sets)
-    write_json(os.path.join(out, MANIFEST), manifest)
-    return '%s: made in %.0f s: %s' % (out, time.time() - started, manifest['summary'])
+    write_json(os.path.join(out, MANIFEST),
+               dict(manifest, summary=summary, contents=contents_of(out, tables, features)))
+    return '%s: made in %.0f s: %s' % (out, time.monotonic() - started, summary)
+
+
+def _remove(out, files):
+    """Remove the files of an earlier demo, paths below `out`, and what a killed run left of them.
+
+    The manifest stays, so that a run that is killed here is an earlier demo for the next one.
+    """
+    paths = [os.path.join(out, name) for name in files]
+    for path in filter(os.path.isfile, paths):
+        os.remove(path)
+    names = '|'.join(re.escape(os.path.basename(path)) for path in paths + [MANIFEST])
+    for folder in filter(os.path.isdir, {out, *map(os.path.dirname, paths)}):
+        remove_leftovers(folder, names)
 
 
 # Command line
@@ -253,7 +294,8 @@ def add_arguments(parser):
                         help='segments of the validation videos; its folder may hold the class names in %s '
                         '(default: %s of this project)' % (DATA.target_categories, COPY))
     parser.add_argument('--form', choices=('npy', 'csv'), default='npy', help='of features (default: %(default)s)')
-    parser.add_argument('--force', action='store_true', help='write into a folder that has other files')
+    parser.add_argument('--force', action='store_true', help='write into a folder that has other files; with '
+                        '--write_annotation, replace a file that has another content')
     world = parser.add_argument_group('the world')
     for setting in WORLD_SETTINGS:
         kind = type(setting.default)
@@ -299,9 +341,10 @@ def run(args):
     elif args.write_annotation:
         videos, classes = [default if getattr(args, name) is None else getattr(args, name)
                            for name, default in ANNOTATION_SIZE.items()]
-        write_text(args.write_annotation, annotation_text(videos, classes, args.seed))
-        print('wrote %s: %d videos of %d classes' % (args.write_annotation, videos, classes))
+        is_written = write_if_new(args.write_annotation, annotation_text(videos, classes, args.seed), args.force)
+        print('%s: %s: %d videos of %d classes' % (
+            printable(args.write_annotation), 'written' if is_written else 'is there already', videos, classes))
     else:
         settings = Settings(**{name: getattr(args, name) for name in Settings._fields})
         paths = DATA._replace(data_root=args.out)
-        print(make(settings, args.annotation, paths, args.form, args.seed, args.force))
+        print(printable(make(settings, args.annotation, paths, args.form, args.seed, args.force)))

@@ -10,7 +10,7 @@ import urllib.request
 from tqdm import tqdm
 
 from config import DataConfig
-from runtime.errors import InputError
+from runtime.errors import InputError, printable
 from runtime.files import atomic_write, sha256
 
 NAME = 'fetch'
@@ -44,7 +44,7 @@ def _is_fetched(path, name, force):
     """Whether the published file is at `path`; raises InputError where another file would be overwritten."""
     found = sha256(path) if os.path.exists(path) else None
     if found == PUBLISHED[name]:
-        print('%s: is there already, verified' % path)
+        print('%s: is there already, verified' % printable(path))
     elif found and not force:
         raise InputError('%s: found another file there (sha256 %s), expected the published one (%s); move it '
                          'away, or overwrite it with --force' % (path, found, PUBLISHED[name]))
@@ -67,7 +67,7 @@ def fetch(url, path, checksum):
         if digest.hexdigest() != checksum:
             raise InputError('%s: found content with sha256 %s, expected %s; %s was not written: check the address '
                              '(--url) and try again' % (url, digest.hexdigest(), checksum, path))
-    print('%s: fetched from %s, verified' % (path, url))
+    print(printable('%s: fetched from %s, verified' % (path, url)))
 
 
 def _download(url):

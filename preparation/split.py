@@ -4,7 +4,8 @@
 
 Training videos of the source classes keep their segments. Training videos of the target classes give the moments:
 each of their segments is one. Validation videos of the target classes are tested. The tables have the layout of
-docs/data.md; the features are links to those of the data set.
+docs/data.md; the features are links to those of the data set. The split is made beside --out and renamed when it is
+whole, so that neither an error nor a killed run leaves a mixture of two splits.
 
 Segments without length are skipped: they can neither be learnt nor found. A video has one class, that of its first
 segment with a length, because the label table has one class for each video. Its segments of other classes are
@@ -12,8 +13,11 @@ skipped: no times of a target class get into source training, and no segment is 
 The frames of a skipped segment stay in the features and count as background.
 """
 import collections
+import contextlib
 import difflib
 import os
+import re
+import shutil
 from typing import NamedTuple
 
 import numpy as np
@@ -22,20 +26,24 @@ import pandas as pd
 from config import PRESETS, DataConfig
 from dataset.features import FeatureStore
 from dataset.tables import Segment, read_class_names, read_entries, read_info, read_videos
-from preparation.annotation import write_ground_truth
-from runtime.errors import InputError
-from runtime.files import write_errors, write_json, write_text
+from preparation.annotation import ground_truth_text
+from runtime.errors import InputError, printable
+from runtime.files import file_lock, make_folder, write_errors, write_json, write_text
 
 NAME = 'split'
 RECORD = 'split.json'  # beside the tables: what the split was made of
 LINKS = {'source_features': 'source_features', 'source_clips': 'source_clips',
          'target_features': 'source_features', 'target_clips': 'source_clips'}  # field of the split → of the data set
 PATHS = ('source_info', 'source_annotation', 'source_features', 'source_clips')  # fields of the data set
+TABLES = ('source_info', 'source_annotation', 'source_labels', 'source_categories', 'target_info',
+          'target_annotation', 'target_labels', 'target_categories', 'ground_truth')  # fields of the split
 PARTS = collections.OrderedDict([  # name of a part of a split: the side of its class, and its subset
     ('source training', ('source', 'training')), ('target training: moments', ('target', 'training')),
     ('target validation', ('target', 'validation')), ('unused: source validation', ('source', 'validation')),
     ('unused: classes of neither', None)])
 USED = tuple(PARTS)[:3]
+READ = {'source_features': USED[0], 'source_clips': USED[0], 'target_clips': USED[1],
+        'target_features': USED[2]}  # field of the split → part whose features are read there
 CHOICES = ('source_list', 'target_list', 'source_share', 'source_count', 'seed')
 
 
@@ -68,27 +76,48 @@ def add_arguments(parser):
 
 
 def run(args):
-    """Write the data root of the transfer; print what is in it and what was skipped."""
+    """Write the data root of the transfer; print what is in it, what was skipped, and features that are out of date.
+
+    Raises InputError where a flag or a table cannot be used, and where --out holds anything but an earlier split.
+    """
     given = {name: getattr(args, name) for name in PATHS if getattr(args, name) is not None}
     data = DataConfig(data_root=args.data_root)._replace(**given)
+    _check_out(args.out, ['.', args.data_root, args.source_list, args.target_list] + list(map(data.path, PATHS)))
     videos, skipped = read_data_set(data)
     source_names, target_names = _choose_classes(args, videos, data.path('source_annotation'))
     parts = split(videos, source_names, target_names)
     counts = {name: {'videos': len(found), 'segments': sum(len(video.entry['annotations']) for video in found)}
               for name, found in parts.items()}
+    warnings = _warnings(parts, data)
     missing = write(parts, source_names, target_names, data, args.out, {
         'made_of': {name: data.path(name) for name in PATHS},
         'chosen_by': {name: getattr(args, name) for name in CHOICES},
         'source_classes': len(source_names), 'target_classes': len(target_names),
         'counts': counts, 'left_out': skipped})
-    print('%s: %d source classes, %d target classes' % (args.out, len(source_names), len(target_names)))
+    print('%s: %d source classes, %d target classes' % (printable(args.out), len(source_names), len(target_names)))
     for name, found in counts.items():
         print('  %-28s %6d videos, %6d segments' % (name, found['videos'], found['segments']))
     for reason, count in sorted(skipped.items()):
         print('  skipped: %d %s' % (count, reason))
+    for warning in warnings:
+        print('warning: %s' % warning)
     if missing:
         print('features not found: %s; the tables are complete: run the same command again to link the features'
               % ', '.join(missing))
+
+
+def _warnings(parts, data):
+    """Texts about features that the data set has, but that are not read; through its link, a split sees none of it.
+
+    Raises InputError where a folder or an HDF5 file cannot be listed.
+    """
+    found = []
+    for field, part in READ.items():
+        with FeatureStore(data.path(LINKS[field]), 0) as store:
+            if store.exists():
+                found += ['%s: %s' % (field, text) for text in store.survey(
+                    [video.name for video in parts[part]]).warnings]
+    return found
 
 
 def _choose_classes(args, videos, annotation):
@@ -201,16 +230,22 @@ def split(videos, source_names, target_names):
 # Writing
 
 def write(parts, source_names, target_names, data, out, record):
-    """Write the tables and ground truth of a split below `out`, and links to the features of the DataConfig `data`.
+    """Write the tables and ground truth of a split to the folder `out`, and links to the features of `data`.
 
-    A class index is the place of the class in `source_names` or `target_names`. `record`, which is written as JSON,
-    says what the split was made of. Returns the fields whose features do not exist. Raises InputError where `out`
-    holds anything but an earlier split, or a link cannot be made.
+    An earlier split there is replaced as a whole. A class index is the place of the class in `source_names` or
+    `target_names`. `record`, which is written as JSON, says what the split was made of. Returns the fields whose
+    features do not exist. Raises InputError where another run writes to `out`, or something cannot be written.
     """
-    paths = DataConfig(data_root=out)
-    _check_out(out, data)
+    with _replaced(os.path.realpath(out)) as folder:
+        paths = DataConfig(data_root=folder)
+        _write_tables(parts, source_names, target_names, paths)
+        write_json(os.path.join(folder, RECORD), record)
+        return [field for field in LINKS if not _link(data.path(LINKS[field]), paths.path(field))]
+
+
+def _write_tables(parts, source_names, target_names, paths):
+    """Write the files TABLES."""
     source, moments, validation = [parts[name] for name in USED]
-    write_json(os.path.join(out, RECORD), record)
     for side, names, videos in (('source', source_names, source), ('target', target_names, moments + validation)):
         info = pd.DataFrame([(video.name, video.subset) for video in videos], columns=('video', 'subset'))
         write_text(paths.path(side + '_categories'), ''.join(name + '\n' for name in names))
@@ -219,34 +254,92 @@ def write(parts, source_names, target_names, data, out, record):
             '%s %d %d\n' % (video.name, len(video.entry['annotations']), names.index(video.label))
             for video in videos))
         write_json(paths.path(side + '_annotation'), {video.name: video.entry for video in videos})
-    write_ground_truth(paths.path('ground_truth'), [
+    write_text(paths.path('ground_truth'), ground_truth_text([
         Segment(video.name, *annotated['segment'], target_names.index(video.label))
-        for video in validation for annotated in video.entry['annotations']], target_names)
-    return [field for field in LINKS if not _link(data.path(LINKS[field]), paths.path(field))]
-
-
-def _check_out(out, data):
-    """Raise InputError where writing to `out` could overwrite data."""
-    if os.path.realpath(out) == os.path.realpath(data.data_root):
-        raise InputError('--out %s: is the folder of the data set itself; name another folder' % out)
-    if os.path.isdir(out) and os.listdir(out) and not os.path.isfile(os.path.join(out, RECORD)):
-        raise InputError('--out %s: is not empty and has no %s, so it is no earlier split; name another folder'
-                         % (out, RECORD))
+        for video in validation for annotated in video.entry['annotations']], target_names))
 
 
 def _link(features, path):
-    """Make `path` a relative link to `features`, a folder or an HDF5 file; replace the link of an earlier split.
-
-    Returns whether the features exist.
-    """
+    """Make `path` a relative link to `features`, a folder or an HDF5 file; return whether the features exist."""
     features = FeatureStore(features, 0).path
-    for end in ('', '.h5'):
-        if os.path.islink(path + end):
-            os.remove(path + end)
     if not os.path.exists(features):
         return False
     path += '' if os.path.isdir(features) else '.h5'
+    make_folder(os.path.dirname(path))
     with write_errors(path):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
         os.symlink(os.path.relpath(os.path.realpath(features), os.path.realpath(os.path.dirname(path))), path)
     return True
+
+
+# Replacing an earlier split
+
+def _check_out(out, inputs):
+    """Raise InputError where writing to `out` could lose anything but an earlier split.
+
+    `inputs`: what the command reads, and the folder that it runs in; None for flags that are not given.
+    """
+    place = os.path.realpath(out)
+    for path in inputs:
+        if path and os.path.commonpath([place, os.path.realpath(path)]) == place:
+            raise InputError('--out %s: is or holds %s, which would be lost; name another folder' % (
+                out or '""', 'the current folder' if path == '.' else path))
+    if os.path.lexists(out) and not os.path.isdir(out):
+        raise InputError('--out %s: found a file or a link to nothing, expected a folder; name another folder' % out)
+    if os.path.isdir(out) and os.listdir(out) and not os.path.isfile(os.path.join(out, RECORD)):
+        raise InputError('--out %s: is not empty and has no %s, so it is no earlier split; name another folder'
+                         % (out, RECORD))
+    _check_own(place)
+
+
+def _check_own(folder):
+    """Raise InputError where `folder` has a file or link that no split makes; someone may need it."""
+    paths, own = DataConfig(data_root=folder), {(os.path.join(folder, RECORD), False)}
+    own.update((paths.path(name), False) for name in TABLES)
+    own.update((paths.path(name) + end, True) for name in LINKS for end in ('', '.h5'))
+    for place, folders, files in os.walk(folder):
+        for path in [os.path.join(place, name) for name in folders + files]:
+            is_link = os.path.islink(path)
+            whole = re.sub(r'\.partial\d+$', '', path)  # of a file that a killed run did not finish
+            if (is_link or not os.path.isdir(path)) and (path if is_link else whole, is_link) not in own:
+                raise InputError('%s: found what no split makes, in a folder that a new split would replace; move it '
+                                 'away, or name another folder with --out' % path)
+
+
+@contextlib.contextmanager
+def _replaced(out):
+    """A context that gives a new folder to fill, which replaces the split in `out` when the context ends.
+
+    Only two renames replace it, so that a run that is killed leaves a whole split: in `out`, or between the two
+    renames in the folder .NAME.old, which the next run renames back. After an error, the earlier split stays.
+    Raises InputError where the folders that this needs are not of an earlier split; nothing is changed then.
+    """
+    new, old, lock = [os.path.join(os.path.dirname(out), '.%s.%s' % (os.path.basename(out), end))
+                      for end in ('new', 'old', 'lock')]
+    is_first = not os.path.lexists(lock)  # no split was ever made here
+    for folder in filter(os.path.lexists, (new, old)):
+        if is_first or os.path.islink(folder) or not os.path.isdir(folder):
+            raise InputError('%s: found what no split made, where this one needs a folder of its own; move it away, '
+                             'or name another folder with --out' % folder)
+    with file_lock(lock):
+        for folder in (new, old):
+            _check_own(folder)
+        _tidy(out, new, old)
+        try:
+            make_folder(new)
+            yield new
+            with write_errors(out):
+                if os.path.isdir(out):
+                    os.rename(out, old)
+                os.rename(new, out)
+        finally:
+            _tidy(out, new, old)
+
+
+def _tidy(out, new, old):
+    """Rename the split `old` back where there is none in `out`; otherwise remove it, and what was made of `new`."""
+    if os.path.isfile(os.path.join(old, RECORD)) and not os.path.isdir(out):
+        os.rename(old, out)
+    for folder in (new, old):
+        if os.path.isdir(folder):
+            _check_own(folder)
+            shutil.rmtree(folder)

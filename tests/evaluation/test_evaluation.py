@@ -1,8 +1,11 @@
 """Evaluation: by hand on small cases, against the recorded numbers, and from the command line."""
 import argparse
+import gc
 import glob
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import warnings
@@ -471,6 +474,37 @@ def test_wrong_ground_truth_is_named(content, message):
     assert '\n' not in str(raised.value)
 
 
+ENTRIES, SUBSET = json.dumps([GOOD]), json.dumps({'subset': 'validation', 'annotations': []})
+
+
+@pytest.mark.parametrize('read, content, message', [
+    (read_results, '{"results": {"w": [], "v": %s, "v": []}}' % ENTRIES, 'video "v" twice'),
+    (read_results, '{"results": {"v": %s}, "results": {}}' % ENTRIES, 'key "results" twice'),
+    (read_results, '{"results": {"w": [{"score": 1, "score": 0, "segment": [0, 1], "label": "a"}]}}',
+     'key "score" twice'),
+    (read_ground_truth, '{"database": {"v\\n": %s, "w": %s, "v\\n": %s}}' % (SUBSET, SUBSET, SUBSET),
+     r'video "v\\n" twice'),
+])
+def test_a_video_that_is_there_twice(tmp_path, read, content, message):
+    (tmp_path / 'file.json').write_text(content)
+    with pytest.raises(InputError, match=r'file.json: found the %s, expected it once; remove one of them' % message):
+        read(str(tmp_path / 'file.json'))
+
+
+@pytest.mark.parametrize('enabled', [True, False])
+def test_garbage_collection_is_as_before(tmp_path, enabled):
+    (tmp_path / 'faulty.json').write_text('{')
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        read_results(results_of({}))
+        with pytest.raises(InputError):
+            read_results(str(tmp_path / 'faulty.json'))
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
 # -------------------------------------------------------------------------------------------- command line
 
 
@@ -523,12 +557,29 @@ def test_figures_are_drawn(files, name):
     assert (files / 'out.png').read_bytes().startswith(b'\x89PNG')
 
 
-@pytest.mark.parametrize('label', ['$\\frac$', '$a_$', '$', 'a' * 10 ** 5, ''])
+@pytest.mark.parametrize('label', ['$\\frac$', '$a_$', '$', 'a' * 10 ** 5, '', '\ud800', '\ud800' * 99 + '$',
+                                   '\x1b[31m\n'])
 def test_a_figure_of_any_class_name(tmp_path, label):
     pytest.importorskip('matplotlib')
     performance = evaluate_detections(truth_of({'v': [(0, 4, label)]}), results_of({}))
     shared.write_figure(str(tmp_path / 'out.png'), get_detection_performance.draw_ap(performance))
     assert (tmp_path / 'out.png').read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize('ending, start', [('png', b'\x89PNG'), ('pdf', b'%PDF'), ('svg', b'<?xml')])
+def test_a_figure_is_written_again(tmp_path, ending, start):
+    pytest.importorskip('matplotlib')
+    path = tmp_path / ('out.' + ending)
+    for _ in range(2):
+        shared.write_figure(str(path), shared.new_figure((1, 1)))
+        assert path.read_bytes().startswith(start)
+
+
+def test_characters_that_the_font_lacks_print_nothing(files):
+    pytest.importorskip('matplotlib')
+    (files / 'gt.json').write_text(json.dumps(truth_of({'v': [(0, 4, '\u8a9e'), (0, 4, '\u05d0')]})))
+    done = run_script('detection', 'gt.json', 'results.json', '--figure', 'out.png', cwd=str(files))
+    assert (done.returncode, done.stderr) == (0, '') and (files / 'out.png').exists()
 
 
 def test_a_figure_of_too_many_classes():
@@ -540,7 +591,7 @@ def test_a_figure_of_too_many_classes():
 
 def test_a_figure_of_an_unknown_kind(files):
     paths = [str(files / name) for name in ('gt.json', 'results.json', 'out.xyz')]
-    with pytest.raises(InputError, match=r'out.xyz: a figure cannot be written as .xyz; use .png or .pdf'):
+    with pytest.raises(InputError, match=r'out.xyz: a figure cannot be written as .xyz; use .png, .pdf or .svg'):
         get_proposal_performance.main(paths[:2] + ['--figure', paths[2]])
 
 
@@ -570,7 +621,8 @@ def test_output_that_nobody_takes_is_one_line(files):
         done = subprocess.run(['bash', '-c', shell, '-', sys.executable, script, 'gt.json', 'results.json'],
                               cwd=str(files), stderr=subprocess.PIPE, universal_newlines=True)
         lines = done.stderr.splitlines()
-        assert lines[0].startswith('error: [Errno ') and (lines[1:] or [str(done.returncode)]) == ['2']
+        assert lines[0].startswith('error: standard output: [Errno ')
+        assert (lines[1:] or [str(done.returncode)]) == ['2']
 
 
 @pytest.mark.parametrize('main', [get_detection_performance.main, get_proposal_performance.main])
@@ -581,15 +633,146 @@ def test_output_that_nobody_takes_is_one_line(files):
     (['results.json', 'results.json'], 'results.json: expected a JSON object whose "database"'),
     (['gt.json', 'nan.json'], r'nan.json: results\["v"\]\[0\]\["score"\] is nan'),
     (['gt.json', 'results.json', '--subset', 'test'], 'gt.json: subset "test" has no annotated segment'),
-    (['gt.json', 'results.json', '--json', 'gt.json/out.json'], 'gt.json/out.json: cannot be written: '),
+    (['gt.json', 'results.json', '--json', 'gt.json/out.json'], 'gt.json.*: cannot be written: '),
+    (['gt.json', 'results.json', '--json', 'pipe'], 'pipe: cannot be written: it is not a regular file'),
+    (['gt.json', 'results.json', '--figure', 'pipe'], 'pipe: cannot be written: it is not a regular file'),
+    (['gt.json', 'results.json', '--json', 'results.json'], '--json results.json: would overwrite results.json'),
+    (['gt.json', 'results.json', '--json', 'link'], '--json link: would overwrite gt.json'),
+    (['gt.json', 'results.json', '--figure', './gt.json'], '--figure ./gt.json: would overwrite gt.json'),
+    (['gt.json', 'results.json', '--json', 'new', '--figure', 'link/../new'], '--figure .*new: would overwrite new'),
     (['gt.json', 'results.json', '--json', '.'], r'\.: cannot be written: it is not a regular file'),
 ])
 def test_script_errors_are_one_line(files, monkeypatch, main, arguments, message):
     monkeypatch.chdir(files)
     (files / 'text.json').write_text('no JSON\n')
+    (files / 'link').symlink_to('gt.json')
+    os.mkfifo(str(files / 'pipe'))
+    before = [(files / name).read_text() for name in ('gt.json', 'results.json')]
     (files / 'nan.json').write_text(
         '{"results": {"v": [{"score": NaN, "segment": [0, 1], "label": "a"}]}}')
     with pytest.raises(InputError, match='^' + message) as raised:
         main(arguments)
     assert '\n' not in str(raised.value)
     assert not glob.glob('*partial*')
+    assert before == [(files / name).read_text() for name in ('gt.json', 'results.json')]
+
+
+NUMBERS = {'detection': {'average_mAP': 0}, 'proposal': {'auc_percent': 0}}
+MAIN = {'detection': get_detection_performance.main, 'proposal': get_proposal_performance.main}
+
+
+@pytest.mark.parametrize('name, content', [
+    ('detection', 'cats'), ('proposal', 'cats'), ('detection', '[1]'), ('proposal', json.dumps(results_of({}))),
+    ('detection', json.dumps(NUMBERS['proposal'])), ('proposal', json.dumps(NUMBERS['detection']))])
+def test_numbers_replace_no_file_of_another_kind(files, capsys, name, content):
+    paths = [str(files / name) for name in ('gt.json', 'results.json', 'other')]
+    (files / 'other').write_text(content)
+    with pytest.raises(InputError, match=r'--json .*other: found another file there, expected none or .* "%s"; name '
+                                         'another file, or remove it' % list(NUMBERS[name])[0]):
+        MAIN[name](paths[:2] + ['--json', paths[2]])
+    assert (files / 'other').read_text() == content and not capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', sorted(NUMBERS))
+def test_numbers_replace_numbers_and_empty_files(files, name):
+    paths = [str(files / name) for name in ('gt.json', 'results.json', 'out.json')]
+    for content in ('', json.dumps(NUMBERS[name])):
+        (files / 'out.json').write_text(content)
+        MAIN[name](paths[:2] + ['--json', paths[2]])
+        assert load(paths[2])['tiou_thresholds'][0] == 0.5
+
+
+@pytest.mark.parametrize('name', sorted(MAIN))
+@pytest.mark.parametrize('other, kind', [('other', 'PNG'), ('other.png', 'PNG'), ('other.pdf', 'PDF'),
+                                         ('other.SVG', 'SVG')])
+def test_figures_replace_no_file_of_another_kind(files, capsys, name, other, kind):
+    paths = [str(files / name) for name in ('gt.json', 'results.json', other)]
+    (files / other).write_text('cats')
+    with pytest.raises(InputError, match='%s: found another file there, expected none or a figure in %s; ' % (
+            other, kind)):
+        MAIN[name](paths[:2] + ['--figure', paths[2]])
+    assert (files / other).read_text() == 'cats' and not capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', sorted(MAIN))
+def test_ctrl_c_while_a_script_is_imported(tmp_path, name):
+    (tmp_path / 'numpy.py').write_text('import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n')
+    done = run_script(name, env=dict(os.environ, PYTHONPATH=str(tmp_path)))
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, '', '')
+
+
+# A figure that cannot be drawn
+
+
+@pytest.mark.parametrize('name', ['detection', 'proposal'])
+@pytest.mark.parametrize('variables, reason', [
+    ({'MPLBACKEND': 'nonsense'}, 'the figure cannot be drawn: ValueError: .*nonsense'),
+    ({'PYTHONPATH': 'without'}, 'the figure cannot be drawn: ImportError: no matplotlib here')])
+def test_a_figure_that_cannot_be_drawn_costs_no_numbers(files, name, variables, reason):
+    (files / 'without').mkdir()
+    (files / 'without' / 'matplotlib.py').write_text('raise ImportError("no matplotlib\\nhere")\n')
+    done = run_script(name, 'gt.json', 'results.json', '--json', 'out.json', '--figure', 'out.png', cwd=str(files),
+                      env=dict(os.environ, **variables))
+    assert done.returncode == 2 and ' 50.00' in done.stdout
+    assert load(str(files / 'out.json'))['tiou_thresholds'][0] == 0.5 and not (files / 'out.png').exists()
+    assert re.match(r'error: out.png: %s.*; the numbers are complete: .*\n$' % reason, done.stderr)
+
+
+def test_a_cache_that_cannot_be_written_costs_no_figure(files):
+    pytest.importorskip('matplotlib')
+    done = run_script('detection', 'gt.json', 'results.json', '--figure', 'out.png', cwd=str(files),
+                      env=dict(os.environ, MPLCONFIGDIR=str(files / 'gt.json' / 'cache')))
+    assert done.returncode == 0 and (files / 'out.png').exists()
+
+
+@pytest.mark.parametrize('error', [MemoryError('little\nmemory'), RuntimeError('\x1b[31m'), InputError('a: b'),
+                                   ImportError()])
+def test_any_fault_of_a_figure_is_one_line(tmp_path, error):
+    def draw():
+        raise error
+
+    fault = shared.try_figure(str(tmp_path / 'out.png'), draw)
+    assert fault and fault.isprintable()
+    assert fault == 'a: b' or fault.startswith('%s: the figure cannot be drawn: %s: ' % (
+        tmp_path / 'out.png', type(error).__name__))
+
+
+def test_a_figure_that_can_be_drawn_is_no_fault(tmp_path):
+    pytest.importorskip('matplotlib')
+    assert shared.try_figure(str(tmp_path / 'out.png'), lambda: shared.new_figure((1, 1))) is None
+    assert (tmp_path / 'out.png').exists()
+
+
+def test_too_many_classes_for_a_figure_cost_no_numbers(files, capsys):
+    truth = truth_of({'v': [(k, k + 1, 'class %d' % k) for k in range(2001)]})
+    (files / 'gt.json').write_text(json.dumps(truth))
+    paths = [str(files / name) for name in ('gt.json', 'results.json', 'out.json', 'out.png')]
+    with pytest.raises(InputError, match='a figure of 2001 classes cannot be drawn, expected 2000 at most; the '):
+        get_detection_performance.main(paths[:2] + ['--json', paths[2], '--figure', paths[3]])
+    assert load(paths[2])['classes'] == 2001 and 'average' in capsys.readouterr().out
+
+
+# Streams and interpreters
+
+
+@pytest.mark.parametrize('name', ['detection', 'proposal'])
+def test_without_docstrings_and_with_an_ascii_terminal(files, name):
+    script = os.path.join(ROOT, 'evaluation', 'get_%s_performance.py' % name)
+    (files / 'results.json').write_text('{"results": {}}')
+    (files / 'gt.json').write_text(json.dumps(
+        {'database': {'v': {'subset': 'pr\xfcfung\x1b[31m', 'annotations': [{'segment': [0, 1], 'label': '犬'}]}}}))
+    for arguments in (['--help'], ['gt.json', 'results.json', '--subset', 'pr\xfcfung\x1b[31m']):
+        done = subprocess.run([sys.executable, '-OO', script] + arguments, cwd=str(files), stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, env=dict(os.environ, PYTHONIOENCODING='ascii'))
+        assert (done.returncode, done.stderr) == (0, b'') and b'\x1b' not in done.stdout
+    assert b'"pr\\xfcfung\\x1b[31m"' in done.stdout
+
+
+@pytest.mark.parametrize('name', ['detection', 'proposal'])
+def test_closed_streams(files, name):
+    script = os.path.join(ROOT, 'evaluation', 'get_%s_performance.py' % name)
+    for arguments in (['--help'], ['gt.json', 'results.json', '--json', 'out.json']):
+        done = subprocess.run(['sh', '-c', '"$@" <&- >&- 2>&-', '-', sys.executable, script] + arguments,
+                              cwd=str(files), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b'', b'')
+    assert load(str(files / 'out.json'))['tiou_thresholds'][0] == 0.5

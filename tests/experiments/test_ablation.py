@@ -1,11 +1,13 @@
 """experiments/ablation.py and runs.py: arithmetic by hand, a run from the world to its rows, failures."""
 import os
+import signal
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
-from data_sets import ROOT
+from data_sets import ROOT, python
 
 import config as settings
 from experiments import ablation, runs
@@ -102,6 +104,83 @@ def test_the_message_has_the_reason_why_a_script_failed(tiny, tmp_path):
         runs.run_all([broken], runner.run, str(tmp_path / 'runs.csv'), 1)
 
 
+def test_a_csv_of_someone_else_is_left_alone(tmp_path):
+    path = tmp_path / 'mine.csv'
+    for content, message in (('name,age\na,1\n', 'line 1: found 2 columns, expected knob, value, seed'),
+                             ('', 'line 1: found 0 columns, expected knob'),
+                             (','.join(ablation.COLUMNS) + '\n,,1,full,5', 'line 2: found 5 columns, expected knob')):
+        path.write_text(content)
+        with pytest.raises(InputError, match='mine.csv, %s' % message):
+            ablation.main(['--only', 'none', '--csv', str(path), '--work', str(tmp_path / 'work')])
+        assert path.read_text() == content
+    path.unlink()
+    os.mkfifo(str(path))
+    with pytest.raises(InputError, match='mine.csv: found a pipe'):
+        ablation.main(['--only', 'none', '--csv', str(path), '--work', str(tmp_path / 'work')])
+
+
+@pytest.mark.parametrize('name', ['runs.md', 'runs.png'])
+def test_a_csv_in_the_place_of_the_table_or_a_figure(tmp_path, name):
+    (tmp_path / name).write_text('mine')
+    with pytest.raises(InputError, match='--csv .*%s: would overwrite .*%s' % (name, name)):
+        ablation.main(['--only', 'none', '--csv', str(tmp_path / name), '--work', str(tmp_path / 'work')])
+    assert (tmp_path / name).read_text() == 'mine'
+
+
+@pytest.mark.parametrize('name', ['runs.md', 'runs.png', 'runs_growth.png'])
+def test_files_of_someone_else_in_the_place_of_the_table_or_a_figure(tmp_path, name):
+    (tmp_path / name).write_text('# mine')
+    with pytest.raises(InputError, match='%s: found another file there, expected none or an earlier table' % name):
+        ablation.main(['--only', 'none', '--csv', str(tmp_path / 'runs.csv'), '--work', str(tmp_path / 'work')])
+    assert os.listdir(str(tmp_path)) == [name] and (tmp_path / name).read_text() == '# mine'
+
+
+@pytest.mark.parametrize('shown', [row('full', 1, 50), row('oracle', 1, 0), row('full', 1, 5, 'relatedness', '0.0')])
+def test_the_table_of_any_row_is_written_and_replaced_without_a_warning(tmp_path, shown):
+    path = tmp_path / 'runs.csv'
+    cells = [dict(shown, seconds='3')[name] for name in ablation.COLUMNS]
+    path.write_text(','.join(ablation.COLUMNS) + '\n' + ','.join(cells) + '\n')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for _ in range(2):
+            ablation.main(['--only', 'none', '--csv', str(path), '--work', str(tmp_path / 'work')])
+    text = (tmp_path / 'runs.md').read_text(encoding='utf-8')
+    assert '%s | 1 |' % shown['variant'] in text and 'nan ± nan' not in text
+
+
+def test_a_csv_without_rows_is_one_line(tmp_path):
+    with pytest.raises(InputError, match='runs.csv: found no row, expected one at least; make a run: '):
+        ablation.main(['--only', 'none', '--csv', str(tmp_path / 'runs.csv'), '--work', str(tmp_path / 'work')])
+    assert not (tmp_path / 'runs.md').exists()
+
+
+@pytest.mark.parametrize('script', ['ablation', 'splits'])
+def test_ctrl_c_while_a_script_is_imported(tmp_path, script):
+    (tmp_path / 'numpy.py').write_text('import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n')
+    done = python('experiments/%s.py' % script, env=dict(os.environ, PYTHONPATH=str(tmp_path)))
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, '', '')
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_table(tmp_path, monkeypatch, capsys):
+    def draw(_):
+        raise RuntimeError('no font')
+
+    monkeypatch.setattr(ablation, 'draw_table', draw)
+    runs.read_rows(str(tmp_path / 'runs.csv'), ablation.COLUMNS)
+    values = [row('full', 1, 50)[name] for name in runs.MEASURES]
+    runs.append_text(str(tmp_path / 'runs.csv'), ','.join(['', '', '1', 'full', *values, '3']) + '\n')
+    with pytest.raises(InputError, match='runs.png: the figure cannot be drawn: RuntimeError: no font; '):
+        ablation.main(['--only', 'none', '--csv', str(tmp_path / 'runs.csv'), '--work', str(tmp_path / 'work')])
+    assert '| full | 1 |' in capsys.readouterr().out and '| full | 1 |' in (tmp_path / 'runs.md').read_text()
+
+
+@pytest.mark.parametrize('processes', ['0', '-1', 'many', '10000'])
+def test_processes_that_cannot_be(capsys, processes):
+    with pytest.raises(SystemExit):
+        ablation.main(['--processes', processes])
+    assert '%s: expected a number from 1 to 1000' % processes in capsys.readouterr().err
+
+
 def test_other_steps_need_another_csv():
     with pytest.raises(InputError, match='--max_steps 5: .*--csv'):
         ablation.main(['--max_steps', '5'])
@@ -109,4 +188,5 @@ def test_other_steps_need_another_csv():
 
 def test_the_script_runs_from_any_folder(tmp_path):
     command = [sys.executable, os.path.join(ROOT, 'experiments', 'ablation.py'), '--help']
-    assert b'--max_steps' in subprocess.check_output(command, cwd=str(tmp_path))
+    environment = dict(os.environ, PYTHONIOENCODING='ascii')  # which has no ellipsis
+    assert b'--seeds N,N,\\u2026' in subprocess.check_output(command, cwd=str(tmp_path), env=environment)

@@ -7,6 +7,7 @@ import pytest
 from data_sets import ROOT
 
 from experiments import splits
+from runtime.errors import InputError
 
 
 def row(share, seed, value):
@@ -33,6 +34,14 @@ def test_only_missing_splits_are_made(tmp_path, monkeypatch):
     assert (tmp_path / 'splits.md').read_text().splitlines()[-1].startswith('| 0.5 | 2 | 50.0 ± 0.0 |')
 
 
+def test_a_table_of_someone_else_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(splits, 'call', lambda *_, **__: pytest.fail('a world is made'))
+    (tmp_path / 'splits.md').write_text('# mine')
+    with pytest.raises(InputError, match='splits.md: found another file there, expected none or an earlier table'):
+        splits.main(['--out', str(tmp_path)])
+    assert (tmp_path / 'splits.md').read_text() == '# mine'
+
+
 def test_shares_are_numbers_and_flags_are_written_out(tmp_path, capsys):
     for flags, message in ((['--shares', '0.5,a'], '--shares: "0.5,a": expected numbers separated by commas'),
                            (['--share', '0.5'], 'unrecognized arguments: --share 0.5')):
@@ -44,4 +53,8 @@ def test_shares_are_numbers_and_flags_are_written_out(tmp_path, capsys):
 
 def test_the_script_runs_from_any_folder(tmp_path):
     command = [sys.executable, os.path.join(ROOT, 'experiments', 'splits.py'), '--help']
-    assert b'--splits' in subprocess.check_output(command, cwd=str(tmp_path))
+    environment = dict(os.environ, PYTHONIOENCODING='ascii')  # which has no ellipsis
+    assert b'--shares SHARE,SHARE,\\u2026' in subprocess.check_output(command, cwd=str(tmp_path), env=environment)
+    done = subprocess.run(['sh', '-c', '"$@" >&- 2>&-', '-'] + command, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b'', b'')

@@ -3,10 +3,14 @@ import hashlib
 import http.server
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
+from data_sets import ROOT, python
 
 import prepare_data
 from dataset.tables import Segment, read_annotation, read_class_names, without_duplicates
@@ -54,8 +58,105 @@ def test_ground_truth_keeps_order_and_names_classes(data_root, capsys):
     assert list(written['database']) == ['dog', 'cat']
     assert sorted(os.listdir(str(data_root))) == sorted(
         [ANNOTATION, CATEGORIES, GROUND_TRUTH])
-    assert 'wrote' in capsys.readouterr().out
+    assert '%s: written: 3 segments of 2 videos' % (data_root / GROUND_TRUTH) in capsys.readouterr().out
 
+
+def test_another_ground_truth_is_replaced_only_by_force(data_root, capsys):
+    path = data_root / GROUND_TRUTH
+    assert run('annotation', data_root) == run('annotation', data_root) == 0
+    assert '%s: is there already: 3 segments of 2 videos' % path in capsys.readouterr().out
+    path.write_text('mine')
+    assert run('annotation', data_root) == 2
+    assert error_of(capsys) == ('error: %s: found another file there; name another place, or replace it with --force'
+                                % path)
+    assert path.read_text() == 'mine'
+    assert run('annotation', data_root, '--force') == 0 and path.read_text() != 'mine'
+
+
+@pytest.mark.parametrize('out', [ANNOTATION, CATEGORIES, 'link', '../{0.name}/' + ANNOTATION])
+def test_no_input_is_overwritten(data_root, capsys, out):
+    (data_root / 'link').symlink_to(CATEGORIES)
+    assert run('annotation', data_root, '--out', str(data_root / out.format(data_root)), '--force') == 2
+    assert 'would overwrite %s' % data_root in error_of(capsys)
+    assert ((data_root / ANNOTATION).read_text(), (data_root / CATEGORIES).read_text()) == (ROWS, NAMES)
+
+
+@pytest.mark.parametrize('out', ['k600_train_val_gt.txt', 'activitynet_category_name.txt',
+                                 'cvs_records_k600/k600_annotation_json.json', 'Kinetics-600/csv_p3d_clip_trim',
+                                 ANNOTATION])
+def test_no_other_file_of_the_data_is_overwritten(data_root, capsys, out):
+    path = data_root / out
+    path.parent.mkdir(exist_ok=True)
+    (data_root / ANNOTATION).rename(data_root / 'rows.txt')
+    path.write_text('mine')
+    flags = ['--annotation', str(data_root / 'rows.txt'), '--out', str(path), '--force']
+    assert run('annotation', data_root, *flags) == 2
+    assert '--out %s: would overwrite %s' % (path, path) in error_of(capsys) and path.read_text() == 'mine'
+
+
+def test_a_pipe_or_a_link_to_nothing_in_place_of_the_ground_truth(data_root, capsys):
+    path = data_root / GROUND_TRUTH
+    os.mkfifo(str(path))
+    assert run('annotation', data_root, '--force') == 2
+    assert '%s: found a pipe, socket or device, expected a file' % path in error_of(capsys)
+    path.unlink()
+    path.symlink_to('nowhere')
+    assert run('annotation', data_root) == 0 and path.is_file() and not path.is_symlink()
+
+
+def test_names_that_are_not_for_a_terminal(tmp_path, capsys):
+    folder = tmp_path / os.fsdecode(b'\x1b[31m\xe9')
+    folder.mkdir()
+    (folder / ANNOTATION).write_text('dog\t1\t3\t1\ndog\t4\t6\t0\n')
+    (folder / CATEGORIES).write_text('pur\x1b[31mring\nbarking\n')
+    assert run('annotation', folder) == 0
+    output = capsys.readouterr().out
+    assert '\x1b' not in output and 'dog: pur\\x1b[31mring, barking' in output and '\\udce9' in output
+
+
+# The command line
+
+HELP = """
+import prepare_data
+from runtime.errors import exit_status
+
+for module in prepare_data.SUBCOMMANDS:
+    try:
+        exit_status(lambda: prepare_data.main([module.NAME, '--help']))
+    except SystemExit as ended:
+        print(module.NAME, 'exit status', ended.code)
+"""
+
+
+@pytest.mark.parametrize('flags', [[], ['-OO']])
+def test_help_in_ascii_and_without_docstrings(tmp_path, flags):
+    environment = dict(os.environ, PYTHONIOENCODING='ascii', PYTHONPATH=ROOT)
+    done = subprocess.run([sys.executable, *flags, '-c', HELP], cwd=str(tmp_path), env=environment,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    for module in prepare_data.SUBCOMMANDS:
+        assert ('\n%s exit status 0\n' % module.NAME).encode() in done.stdout
+    assert (done.returncode, done.stderr) == (0, b'')
+
+
+def test_ctrl_c_while_the_script_is_imported(tmp_path):
+    (tmp_path / 'numpy.py').write_text('import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n')
+    done = python('prepare_data.py', env=dict(os.environ, PYTHONPATH=str(tmp_path)))
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, '', '')
+
+
+def test_closed_streams_and_an_ascii_terminal(data_root):
+    (data_root / CATEGORIES).write_text('café\n犬\n', encoding='utf-8')
+    (data_root / ANNOTATION).write_text('dog\t1\t3\t1\ndog\t4\t6\t0\n')
+    command = [sys.executable, os.path.join(ROOT, 'prepare_data.py'), 'annotation', '--data_root', str(data_root)]
+    done = subprocess.run(['sh', '-c', '"$@" >&- 2>&-', '-'] + command, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b'', b'') and (data_root / GROUND_TRUTH).exists()
+    done = subprocess.run(command, env=dict(os.environ, PYTHONIOENCODING='ascii'), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b'') and b'dog: caf\\xe9, \\u72ac' in done.stdout
+
+
+# Rows and reports
 
 def test_flags_name_other_files(data_root, tmp_path):
     (tmp_path / 'rows.tsv').write_text('cow\t2\t3\t0\n')
@@ -78,7 +179,7 @@ def test_duplicates_are_kept_or_dropped(data_root, capsys):
     (data_root / ANNOTATION).write_text('a\t1\t2\t0\nb\t1\t2\t0\na\t1.0\t2\t0\na\t1\t2\t1\n')
 
     def segments(*flags):
-        assert run('annotation', data_root, *flags) == 0
+        assert run('annotation', data_root, '--force', *flags) == 0
         database = json.loads((data_root / 'k600_val_action.json').read_text())['database']
         return [len(database[video]['annotations']) for video in 'ab']
 
@@ -165,7 +266,7 @@ def test_missing_file_says_what_gets_it(data_root, capsys, name, flag):
 def test_output_that_cannot_be_written_leaves_nothing(data_root, capsys):
     (data_root / 'folder').mkdir()
     assert run('annotation', data_root, '--out', str(data_root / 'folder')) == 2
-    assert 'folder: cannot be written' in error_of(capsys)
+    assert 'folder: found a folder, expected a file' in error_of(capsys)
     assert not [name for name in os.listdir(str(data_root)) if 'partial' in name]
 
 

@@ -4,6 +4,7 @@ import collections
 import csv
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from config import PRESETS
 from dataset.features import FeatureStore, interpolate
 from preparation import demo, demo_world
 from runtime.errors import InputError
+from runtime.files import file_lock
 
 # Quantiles of the authors' annotation: percentile, seconds
 REAL_LENGTHS = ((1, 1.5), (25, 11.5), (50, 35.2), (75, 77.0), (99, 183.4))
@@ -72,14 +74,14 @@ def store(out, field):
 
 
 def contents(out):
-    """{path below `out`: bytes} of every file but the manifest."""
+    """{path below `out`: bytes} of every file but the manifest and the lock."""
     found = {}
     for folder, _, names in os.walk(str(out)):
         for name in names:
             path = os.path.join(folder, name)
             with open(path, 'rb') as file:
                 found[os.path.relpath(path, str(out))] = file.read()
-    del found[demo.MANIFEST]
+    del found[demo.MANIFEST], found[demo.LOCK]
     return found
 
 
@@ -205,6 +207,73 @@ def test_a_made_world_is_left_alone_until_something_changes(tmp_path, capsys):
     assert sorted(os.listdir(str(out / DATA.target_features))) == ['new.npy'] and (out / 'note').exists()
 
 
+@pytest.mark.parametrize('name', [DATA.target_categories, DATA.source_annotation, DATA.target_labels, demo.COPY])
+def test_a_damaged_table_is_made_again(tmp_path, capsys, name):
+    out = make_tiny(tmp_path)
+    before, damaged = contents(out), out / name
+    for damage in (b'', damaged.read_bytes()[:-9], damaged.read_bytes().replace(b'0', b'1').replace(b'e', b'f')):
+        damaged.write_bytes(damage)
+        make_tiny(tmp_path)
+        assert 'made in' in capsys.readouterr().out and contents(out) == before
+    make_tiny(tmp_path)
+    assert 'nothing to do' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('length', [0, 200])
+def test_features_that_were_cut_are_made_again(tmp_path, length):
+    out = make_tiny(tmp_path)
+    before, damaged = contents(out), out / DATA.target_features / 'one.npy'
+    damaged.write_bytes(damaged.read_bytes()[:length])
+    make_tiny(tmp_path)
+    assert contents(out) == before
+
+
+def test_another_annotation_needs_another_ground_truth(tmp_path):
+    for rows in (ROWS, ROWS, 'new\t1.00\t9.00\t1\n'):  # `make demo` does the same
+        out = make_tiny(tmp_path, rows)
+        prepare_data.main(['annotation', '--data_root', str(out)])
+    with open(DATA._replace(data_root=str(out)).path('ground_truth')) as text:
+        assert list(json.load(text)['database']) == ['new']
+
+
+def test_a_killed_run_is_made_anew_and_its_rests_are_removed(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    (tmp_path / 'whole').mkdir()
+    whole = make_tiny(tmp_path / 'whole')
+    with monkeypatch.context() as patch:
+        patch.setattr(demo, 'write_tables', interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            make_tiny(tmp_path)
+    out = tmp_path / 'out'
+    for name in (demo.MANIFEST, DATA.source_info, os.path.join(DATA.target_features, 'one.npy')):
+        (out / (name + '.partial123')).parent.mkdir(parents=True, exist_ok=True)
+        (out / (name + '.partial123')).write_text('')
+    (out / 'thesis.partial1').write_text('mine')
+    make_tiny(tmp_path)
+    assert contents(out) == dict(contents(whole), **{'thesis.partial1': b'mine'})
+
+
+def test_a_folder_with_only_the_rests_of_a_killed_run_is_empty(tmp_path):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / (demo.MANIFEST + '.partial123')).write_text('{')
+    assert sorted(os.listdir(str(make_tiny(tmp_path)))) == sorted(
+        [demo.MANIFEST, demo.LOCK, demo.COPY] + sorted({name.split('/')[0] for name in (
+            DATA.source_info, DATA.source_labels, DATA.source_clips, DATA.target_info, DATA.target_labels,
+            DATA.target_clips, DATA.target_categories)}))
+
+
+def test_two_runs_at_once(tmp_path):
+    out = make_tiny(tmp_path)
+    before = contents(out)
+    with file_lock(str(out / demo.LOCK)), pytest.raises(InputError, match='.demo.lock: held by process'):
+        make_tiny(tmp_path, ROWS, 1)
+    assert contents(out) == before
+    with file_lock(str(tmp_path / 'new' / 'out' / demo.LOCK)), pytest.raises(InputError, match='held by process'):
+        make_tiny(tmp_path / 'new')  # the other run has written nothing yet
+
+
 def test_class_names_beside_the_annotation_are_used(tmp_path):
     (tmp_path / DATA.target_categories).write_text('swimming\nrowing\ndiving\n')
     out = make_tiny(tmp_path)
@@ -273,12 +342,51 @@ def test_nothing_outside_the_folder_is_deleted(tmp_path, files):
     assert (tmp_path / 'precious').read_text() == 'mine'
 
 
-def test_an_annotation_in_the_folder_to_make_is_not_lost(tmp_path):
-    make_tiny(tmp_path)
-    own = tmp_path / 'out' / os.path.basename(demo.ANNOTATION)
+@pytest.mark.parametrize('name', [demo.COPY, DATA.target_labels, 'mine.txt'])
+def test_an_annotation_in_the_folder_to_make_is_not_lost(tmp_path, name):
+    own = make_tiny(tmp_path) / name
+    own.write_text(ROWS)
     with pytest.raises(InputError, match='found the annotation in the folder to make'):
         run_demo('--out', str(tmp_path / 'out'), '--annotation', str(own), '--seed', '5')
-    assert own.exists()
+    assert own.read_text() == ROWS
+
+
+@pytest.mark.parametrize('name', [demo.COPY, DATA.source_info, os.path.join(DATA.target_features, 'one.npy')])
+def test_a_pipe_or_a_link_in_place_of_a_file(tmp_path, name):
+    place = tmp_path / 'out' / name
+    place.parent.mkdir(parents=True)
+    os.mkfifo(str(place))
+    with pytest.raises(InputError, match='%s: cannot be written' % os.path.basename(name)):
+        make_tiny(tmp_path, ROWS, 0, '--force')
+    place.unlink()
+    os.symlink(str(tmp_path / 'elsewhere'), str(place))
+    make_tiny(tmp_path, ROWS, 0, '--force')
+    assert place.is_file() and not place.is_symlink() and not (tmp_path / 'elsewhere').exists()
+
+
+def test_another_annotation_is_replaced_only_by_force(tmp_path, capsys):
+    path = tmp_path / 'rows.txt'
+    run_demo('--write_annotation', str(path))
+    run_demo('--write_annotation', str(path))
+    assert re.findall('written|is there already', capsys.readouterr().out) == ['written', 'is there already']
+    path.write_text('mine')
+    with pytest.raises(InputError, match='rows.txt: found another file there; .*--force'):
+        run_demo('--write_annotation', str(path))
+    assert path.read_text() == 'mine'
+    run_demo('--write_annotation', str(path), '--force')
+    with open(demo.ANNOTATION, 'rb') as shipped:
+        assert path.read_bytes() == shipped.read()
+
+
+def test_names_that_are_not_for_a_terminal(tmp_path, capsys):
+    folder = os.path.join(str(tmp_path), os.fsdecode(b'\x1b[31m\xe9'))
+    os.mkdir(folder)
+    path = os.path.join(folder, 'rows.txt')
+    for flags in (['--write_annotation', path, '--validation_videos', '2'], ['--statistics', path],
+                  ['--out', os.path.join(folder, 'out'), '--annotation', path] + TINY):
+        run_demo(*flags)
+        output = capsys.readouterr().out
+        assert '\\x1b[31m\\udce9' in output and '\x1b' not in output
 
 
 # The shipped annotation

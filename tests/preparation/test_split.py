@@ -1,8 +1,11 @@
 """prepare_data.py split: a transfer within one data set, by hand, on a demo world, on ActivityNet's tables."""
 import collections
+import errno
+import itertools
 import json
 import os
 import re
+import shutil
 
 import h5py
 import numpy as np
@@ -19,7 +22,7 @@ from dataset.features import FeatureStore
 from dataset.tables import read_class_names, read_entries, read_info, read_labels
 from preparation import split
 from runtime.errors import exit_status
-from runtime.files import read_json
+from runtime.files import file_lock, read_json
 from runtime.session import tf
 
 REAL = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', '..', 'shared', 'data')
@@ -97,7 +100,7 @@ def test_the_loader_reads_a_split_and_its_links(data, tmp_path):
     config = resolve_classes(config)
     assert (config.model.source_classes, config.model.target_classes) == (1, 1)
     with tf.Graph().as_default():
-        assert training_stream(config).summary == (
+        assert training_stream(config).summary.splitlines()[-1] == (
             '2 source videos, 3 segments, 2 of them foreground samples; 1 target videos, 1 moments; '
             'unusable segments: 1 shorter than 32 clips')
         assert [found.name for found in validation_stream(config)[1]] == ['jump2']
@@ -120,6 +123,30 @@ def test_an_hdf5_file_is_linked_and_links_are_made_again(data, tmp_path, capsys)
     assert run(data.data_root, out.data_root, *listed(tmp_path) + ('--source_features', 'elsewhere')) == 0
     assert 'features not found: source_features, target_features;' in capsys.readouterr().out
     assert not os.path.lexists(out.path('source_features'))
+
+
+@pytest.mark.parametrize('form', ['npy', 'hdf5'])
+def test_features_that_a_link_hides_are_warned_of(data, tmp_path, capsys, form):
+    folder, numbers = data.path('source_clips'), 'a,b,c,d\n' + '1,2,3,4\n' * 64
+    for name in VIDEOS:
+        os.remove(os.path.join(folder, name + '.npy'))
+        write(os.path.join(folder, name + '.csv'), numbers)
+    prepare_data.main(['features', folder, '--feature_width', '%d' % WIDTH, '--form', form])
+    assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 0
+    assert 'warning' not in capsys.readouterr().out
+    for name in ('run1', 'both', 'dive1'):  # dive1 is of no class of the split
+        os.utime(os.path.join(folder, name + '.csv'), (4e9, 4e9))
+    os.utime(os.path.join(folder, 'jump1.csv'), (1e9, 1e9))
+    assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 0
+    source, target = [line for line in capsys.readouterr().out.splitlines() if 'warning' in line]
+    assert source.startswith('warning: source_clips: %s/both.csv has changed since ' % folder) and '(2 such' in source
+    assert target.startswith('warning: target_clips: %s/jump1.csv has changed since ' % folder)
+
+
+def test_a_file_that_is_no_hdf5_is_named_before_anything_is_written(data, tmp_path, capsys):
+    write(data.path('source_clips') + '.h5', 'no HDF5')
+    assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 2
+    assert 'csv_p3d_clip.h5: not an HDF5 file' in capsys.readouterr().err and not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize('source, target, flags, message', [
@@ -149,11 +176,185 @@ def test_classes_that_cannot_be_used(data, tmp_path, capsys, source, target, fla
 def test_nothing_but_a_split_is_overwritten(data, tmp_path, capsys):
     (tmp_path / 'full').mkdir()
     write(str(tmp_path / 'full' / 'k600_category.txt'), 'waving\n')
-    for out, message in ((data.data_root, 'is the folder of the data set itself'),
-                         (tmp_path / 'full', 'it is no earlier split')):
+    os.symlink('nowhere', str(tmp_path / 'link'))
+    for out, message in ((tmp_path / 'full', 'it is no earlier split'),
+                         (tmp_path / 'source.txt', 'is or holds %s, which would be lost' % (tmp_path / 'source.txt')),
+                         (tmp_path / 'full' / 'k600_category.txt', 'found a file or a link to nothing'),
+                         (tmp_path / 'link', 'found a file or a link to nothing')):
         assert run(data.data_root, out, *listed(tmp_path)) == 2
         assert message in capsys.readouterr().err
     assert (tmp_path / 'full' / 'k600_category.txt').read_text() == 'waving\n'
+
+
+@pytest.mark.parametrize('out', ['', '.', '..', '../..', '{all}', '{all}/../all', '{link}', '{all}/ActivityNet',
+                                 '{all}/ActivityNet/csv_p3d_clip'])
+def test_a_split_never_takes_the_place_of_its_data_set(data, tmp_path, capsys, monkeypatch, out):
+    before = contents(data.data_root)
+    os.symlink('all', str(tmp_path / 'link'))
+    write(os.path.join(data.data_root, split.RECORD), '{}')  # even if it looks like an earlier split
+    monkeypatch.chdir(data.data_root)
+    assert run('.', out.format(all=data.data_root, link=tmp_path / 'link'), *listed(tmp_path)) == 2
+    error, = capsys.readouterr().err.splitlines()
+    assert 'is or holds ' in error and 'name another folder' in error
+    os.remove(os.path.join(data.data_root, split.RECORD))
+    assert contents(data.data_root) == before
+
+
+def contents(folder):
+    """{path below `folder`: bytes, or where a link leads}; None where there is no folder."""
+    found = {}
+    for place, folders, files in os.walk(str(folder)):
+        for path in [os.path.join(place, name) for name in folders + files]:
+            if os.path.islink(path):
+                found[os.path.relpath(path, str(folder))] = os.readlink(path)
+            elif not os.path.isdir(path):
+                with open(path, 'rb') as file:
+                    found[os.path.relpath(path, str(folder))] = file.read()
+    return found if os.path.isdir(str(folder)) else None
+
+
+@pytest.fixture
+def two_splits(data, tmp_path):
+    """Functions that make two different splits in the folder out, and the contents of each."""
+    def make_split(first, second):
+        write(str(tmp_path / 'source.txt'), first + '\n')
+        write(str(tmp_path / 'target.txt'), second + '\n')
+        return run(data.data_root, tmp_path / 'out', *listed(tmp_path))
+
+    makers, found = [lambda: make_split('jump', 'run'), lambda: make_split('run', 'jump')], []
+    for maker in makers:
+        assert maker() == 0
+        found.append(contents(tmp_path / 'out'))
+    assert found[0] != found[1] and set(found[0]) == set(found[1])
+    return makers, found
+
+
+def fail_at(number, fail):
+    """Make the call `number`, from 1, of any function that renames or links files do what `fail` does."""
+    calls = itertools.count(1)
+
+    def failing(function):
+        return lambda *arguments: fail() if next(calls) == number else function(*arguments)
+
+    return {name: failing(getattr(os, name)) for name in ('rename', 'replace', 'symlink')}
+
+
+@pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')  # the child starts no thread and takes no lock
+def test_a_kill_at_any_rename_leaves_a_whole_split(two_splits, tmp_path):
+    (make_old, make_new), (old, new), found = *two_splits, []
+    for number in itertools.count(1):
+        assert make_old() == 0
+        child = os.fork()
+        if not child:  # the process that is killed
+            for name, function in fail_at(number, lambda: os._exit(9)).items():
+                setattr(os, name, function)
+            os._exit(make_new())
+        status = os.WEXITSTATUS(os.waitpid(child, 0)[1])
+        left = contents(tmp_path / 'out')
+        found.append([old, new, None].index(left))
+        if left is None:  # a reader finds no split, and the next run finds the old one
+            assert contents(tmp_path / '.out.old') == old
+        assert make_new() == 0 and contents(tmp_path / 'out') == new
+        assert not [name for name in os.listdir(str(tmp_path)) if re.match(r'\.out\.(old|new)', name)]
+        if status == 0:
+            break
+        assert status == 9
+    assert found == [0] * (len(found) - 2) + [2, 1] and len(found) == 17  # 10 files, 4 links, 2 renames, no kill
+
+
+def test_an_error_at_any_rename_keeps_the_earlier_split(two_splits, tmp_path, monkeypatch, capsys):
+    (make_old, make_new), (old, _) = two_splits
+
+    def fail():
+        raise OSError(errno.EIO, 'Input/output error')
+
+    for number in range(1, 17):
+        assert make_old() == 0
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            for name, function in fail_at(number, fail).items():
+                patch.setattr(os, name, function)
+            assert make_new() == 2
+        error, = capsys.readouterr().err.splitlines()
+        assert 'cannot be written: Input/output error' in error
+        assert contents(tmp_path / 'out') == old
+        assert not [name for name in os.listdir(str(tmp_path)) if re.match(r'\.out\.(old|new)', name)]
+
+
+def test_two_splits_at_once(two_splits, tmp_path, capsys):
+    (make_old, _), (_, new) = two_splits
+    with file_lock(str(tmp_path / '.out.lock')):
+        assert make_old() == 2
+    assert '.out.lock: held by process %d' % os.getpid() in capsys.readouterr().err
+    assert contents(tmp_path / 'out') == new
+
+
+@pytest.mark.parametrize('path', ['notes.txt', 'models/step_1', 'ActivityNet/csv_p3d_clip.h5', 'k600_category.old',
+                                  'Kinetics-600/csv_p3d_clip_trim/jump1.npy'])
+def test_what_is_not_of_the_split_is_kept(two_splits, tmp_path, capsys, path):
+    (make_old, _), strange = two_splits[0], tmp_path / 'out' / path
+    if strange.parent.is_symlink():  # features take the place of the link
+        strange.parent.unlink()
+    strange.parent.mkdir(exist_ok=True)
+    strange.write_text('mine')
+    before = contents(tmp_path / 'out')
+    assert make_old() == 2
+    assert '%s: found what no split makes' % strange in capsys.readouterr().err
+    assert contents(tmp_path / 'out') == before
+
+
+@pytest.mark.parametrize('end', ['new', 'old'])
+@pytest.mark.parametrize('kind', ['file', 'empty folder', 'folder', 'link', 'link to nothing'])
+@pytest.mark.parametrize('is_first', [True, False])
+def test_what_a_user_keeps_beside_the_split_stays(data, tmp_path, capsys, end, kind, is_first):
+    if not is_first:
+        assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 0
+    elsewhere, mine = tmp_path / 'elsewhere', tmp_path / ('.out.' + end)
+    elsewhere.mkdir()
+    if 'link' in kind:
+        mine.symlink_to('nowhere' if 'nothing' in kind else elsewhere)
+    elif 'folder' in kind:
+        mine.mkdir()
+    if kind in ('file', 'folder'):
+        (mine if kind == 'file' else mine / 'notes.txt').write_text('mine')
+    before = [contents(tmp_path), sorted(os.listdir(str(tmp_path)))]
+    capsys.readouterr()
+    if kind == 'empty folder' and not is_first:  # an earlier run may have made it: it holds nothing
+        assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 0 and not mine.exists()
+        return
+    for _ in range(2):
+        assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 2
+        error, = capsys.readouterr().err.splitlines()
+        assert str(mine) in error and 'move it away' in error
+    assert [contents(tmp_path), sorted(os.listdir(str(tmp_path)))] == before
+
+
+def test_only_a_whole_split_is_renamed_back(two_splits, tmp_path):
+    (make_old, make_new), (_, new) = two_splits
+    shutil.move(str(tmp_path / 'out'), str(tmp_path / '.out.old'))
+    (tmp_path / '.out.old' / split.RECORD).unlink()  # a run was killed while it removed this one
+    assert make_new() == 0 and contents(tmp_path / 'out') == new and not (tmp_path / '.out.old').exists()
+
+
+def test_features_behind_a_link_are_never_removed(two_splits, data):
+    (make_old, make_new), before = two_splits[0], contents(data.data_root)
+    assert make_old() == make_new() == 0 and contents(data.data_root) == before
+
+
+def test_a_link_to_the_folder_of_the_split_stays(data, tmp_path):
+    (tmp_path / 'disk').mkdir()
+    os.symlink('disk', str(tmp_path / 'out'))
+    for _ in range(2):
+        assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 0
+        assert (tmp_path / 'out').is_symlink() and (tmp_path / 'disk' / split.RECORD).exists()
+
+
+def test_folder_names_of_any_bytes(data, tmp_path, capsys):
+    root, out = [os.path.join(str(tmp_path), os.fsdecode(name)) for name in (b'caf\xe9', b'\x1b[31m\xe9')]
+    shutil.move(data.data_root, root)
+    assert run(root, out, *listed(tmp_path)) == 0
+    assert '\\x1b[31m\\udce9: 1 source classes' in capsys.readouterr().out
+    assert FeatureStore(DataConfig(data_root=out).path('source_clips'), WIDTH).read('run1').shape == (64, WIDTH)
 
 
 @pytest.mark.parametrize('label', [None, 3, ' ', 'a\nb'])
