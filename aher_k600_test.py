@@ -2,32 +2,48 @@
 
 For each snapshot: detects actions in every validation video, writes results_aher_k600_gendec_step-N.json to
 --results_dir, and, where there is ground truth, prints and logs AUC, AR@100, mAP and video accuracy. Results of an
-earlier run with the same snapshot and settings are kept.
+earlier run with the same snapshot, settings and data are kept; others are replaced only with --force.
 """
 import contextlib
 import hashlib
 import os
+import re
 from typing import NamedTuple
 
-import numpy as np
-from tqdm import tqdm
+from runtime.errors import exit_on_ctrl_c
 
-import aher_model as aher
-import config as settings
-from aher_model import BACKBONE, HEADS, TARGET_CLASSIFIER, TRANSFER
-from data_loader import VALIDATION_PATHS, check_paths, reader_errors, resolve_classes, validation_stream
-from dataset.tables import read_class_names
-from evaluation.get_detection_performance import draw_ap, evaluate_detections
-from evaluation.get_proposal_performance import draw_curves, evaluate_proposals
-from evaluation.results import TIOU_THRESHOLDS, read_ground_truth, read_results, write_figure
-from runtime import snapshots
-from runtime.errors import InputError, Interrupted, run_and_exit
-from runtime.files import append_text, file_lock, remove_matching
-from runtime.results_file import ResultsFile
-from runtime.session import new_session, tf
-from runtime.signals import SignalWatcher
+with exit_on_ctrl_c():
+    import numpy as np
+    from tqdm import tqdm
+
+    import aher_model as aher
+    import config as settings
+    from aher_model import BACKBONE, HEADS, TARGET_CLASSIFIER, TRANSFER
+    from data_loader import (
+        VALIDATION_PATHS,
+        check_paths,
+        reader_errors,
+        resolve_classes,
+        target_trained_on,
+        validation_stream,
+    )
+    from dataset import trained_on
+    from dataset.features import FeatureStore
+    from dataset.tables import read_class_names
+    from evaluation.get_detection_performance import draw_ap, evaluate_detections
+    from evaluation.get_proposal_performance import draw_curves, evaluate_proposals
+    from evaluation.results import TIOU_THRESHOLDS, read_ground_truth, read_results, try_figure
+    from runtime import snapshots
+    from runtime.errors import InputError, Interrupted, printable, run_and_exit
+    from runtime.files import append_text, file_lock, remove_leftovers
+    from runtime.results_file import ENDS, Entry, ResultsFile
+    from runtime.session import announce_device, new_session, tf
+    from runtime.signals import SignalWatcher
 
 RESULTS_NAME = 'results_aher_k600_gendec_step-%d.json'
+FIGURE_NAMES = ('ar_an_step-%d.png', 'ap_step-%d.png')
+WRITTEN = [r'\d+'.join(map(re.escape, name.split('%d'))) for name in (  # patterns of the names of these files
+    *(RESULTS_NAME.replace('.json', end) for end in ENDS), *FIGURE_NAMES)]
 LOG_NAME = 'test_results_log.txt'
 LOCK_NAME = '.test.lock'
 
@@ -44,9 +60,9 @@ class Tester(NamedTuple):
     detections: aher.Detections
 
 
-def build(config, resumed=False):
-    """Config → Tester; a `resumed` run keeps the list of bad data of the run before."""
-    stream, videos = validation_stream(config, resumed)
+def build(config):
+    """Config → Tester. The list of bad data is begun anew: a skipped video is never kept, so it is read again."""
+    stream, videos = validation_stream(config)
     layers, transfer = stored_once(aher.transfer(aher.classifier(config.model, TARGET_CLASSIFIER), config.model))
     prediction = aher.localize(aher.pyramid(stream.batch.features, config.model), layers, config.model)
     detections = aher.detect(prediction, stream.batch.seconds, config.model, config.test)
@@ -68,20 +84,23 @@ def detect_all(session, tester, title, first=0):
     The Detections of a skipped video are None. Raises Interrupted after a signal, once the current batch is used.
     """
     session.run(tester.stream.initializer, {tester.stream.first: first})
-    with tqdm(total=len(tester.videos), initial=first, unit='video', desc=title) as progress, \
+    # The bar is removed at the end: the rows of the table follow each other.
+    with tqdm(total=len(tester.videos), initial=first, unit='video', desc=title, leave=False) as progress, \
             SignalWatcher('batch', tester.stream.bad.slow_read_warning) as watcher:
-        done = first
+        done, kept = first, first
         while done < len(tester.videos):
             with watcher.iteration(), reader_errors(tester.stream):
                 index, found = session.run([tester.stream.batch.index, tester.detections])
             yield [(tester.videos[done + row],
                     aher.Detections(*[values[row] for values in found]) if video >= 0 else None)
                    for row, video in enumerate(index)]
+            if kept == done and (index >= 0).all():  # what follows a skipped video is tested again
+                kept += len(index)
             done += len(index)
             progress.update(len(index))
             if watcher.received:
                 raise Interrupted(watcher.received, '%d of %d videos are tested and kept; the same command continues '
-                                  'from there (with --resume auto, the default)' % (done, len(tester.videos)))
+                                  'from there (with --resume auto, the default)' % (kept, len(tester.videos)))
 
 
 # Results
@@ -91,8 +110,10 @@ def uniform_windows(seconds, count):
 
     One of the whole video, then k windows of 2 / (k + 1) of it, half overlapping, for k = 2, 3, ….
     """
-    windows = [(index / (k + 1), (index + 2) / (k + 1)) for k in range(1, count + 1) for index in range(k)]
-    return seconds * np.array(windows[:count])
+    levels = np.arange(1, int(np.sqrt(2 * count)) + 2)  # enough of them: level k has k windows
+    k = np.repeat(levels, levels)[:count]
+    index = np.arange(count) - k * (k - 1) // 2
+    return seconds * np.stack([index / (k + 1), (index + 2) / (k + 1)], axis=1)
 
 
 def results_of(video, detections, class_names, test):
@@ -112,18 +133,10 @@ def results_of(video, detections, class_names, test):
             if score > 0 and end > start]
 
 
-class Entry(NamedTuple):
-    """What is written of one video, line by line, while a snapshot is tested."""
-
-    video: str
-    hit: bool      # is the label right? None where it is unknown, or the video was skipped
-    results: list  # of results_of; empty for a skipped video
-
-
 def entry_of(video, detections, class_names, test):
     """The Entry of a video and its Detections, which are None where the video was skipped."""
     if detections is None:
-        return Entry(video.name, None, [])
+        return Entry(video.name, None, [], skipped=True)
     hit = bool(video.label == detections.label) if video.label >= 0 else None
     return Entry(video.name, hit, results_of(video, detections, class_names, test))
 
@@ -136,7 +149,6 @@ def test_snapshot(session, tester, prefix, file, config, class_names):
     resumes = config.resume == 'auto'
     finished = file.finished() if resumes else None
     if finished:
-        print('results %s: kept from an earlier run (--resume never makes them again)' % file.path, flush=True)
         return finished
     entries = file.resume([video.name for video in tester.videos], config.test.test_batch_size) if resumes else []
     file.start(entries)
@@ -148,27 +160,84 @@ def test_snapshot(session, tester, prefix, file, config, class_names):
             new = [entry_of(video, detections, class_names, config.test) for video, detections in batch]
             file.add(new)
             entries += new
-    entries = [Entry(*entry) for entry in entries]
     hits = [entry.hit for entry in entries if entry.hit is not None]
     accuracy = float(np.mean(hits)) if hits else None
     results = {'version': 'VERSION 1.3', 'results': {entry.video: entry.results for entry in entries},
                'external_data': {}}
-    file.finish(results, accuracy)
-    print('results %s' % file.path, flush=True)
+    file.finish(results, accuracy, sum(entry.skipped for entry in entries))
     return results, accuracy
 
 
-def origin_of(tester, checksums, config, class_names):
-    """What the results of a snapshot come from; of the features it is the path that counts, not the content."""
+# What results come from
+
+def origin_of(checksums, config, class_names):
+    """What the results of a snapshot come from, but for the data, which are known later (origin_of_data)."""
     chosen = settings.to_dict(config)
-    return {'snapshot': checksums, 'model': chosen['model'], 'test': chosen['test'],
-            'features': os.path.abspath(config.data.path('target_features')),
-            'videos': _digest([(video.name, video.label, video.seconds, video.frames) for video in tester.videos]),
-            'class_names': _digest(class_names)}
+    read = [setting.name for setting in settings.ModelConfig.settings if settings.TEST in setting.scripts]
+    return {'snapshot': checksums, 'model': {name: chosen['model'][name] for name in read}, 'test': chosen['test'],
+            'class_names': _digest(class_names), 'features': os.path.realpath(config.data.path('target_features')),
+            'tf32': config.tf32}
+
+
+def origin_of_data(config, videos):
+    """The rest of an origin: the videos, and what tells features that were extracted anew from those before.
+
+    Of a file of features it is the size and the time of the last change that count, not the content.
+    """
+    paths, files = set(), []
+    with FeatureStore(config.data.path('target_features'), config.model.feature_width) as store:
+        for video in videos:
+            with contextlib.suppress(InputError):  # of a video without features
+                paths.add(store.stored_in(video.name))
+    for path in sorted(paths):
+        with contextlib.suppress(OSError):  # of a link that leads nowhere
+            status = os.stat(path)
+            files.append((os.path.basename(path), status.st_size, status.st_mtime_ns))
+    return {'videos': _digest([(video.name, video.label, video.seconds, video.frames) for video in videos]),
+            'feature_files': {'path': os.path.realpath(store.path), 'number': len(files), 'digest': _digest(files)}}
 
 
 def _digest(value):
     return hashlib.sha256(repr(value).encode()).hexdigest()
+
+
+def check_earlier(files, config, force=False):
+    """Look at what earlier runs left of each ResultsFile and this run would replace.
+
+    Raises InputError where that has another origin, or none that is known, unless `force`. Features that were
+    extracted anew are the same origin: results of the old ones are out of date.
+    """
+    for file in files:
+        is_kept = config.resume == 'auto' and file.has_same_origin()
+        for path, origin in file.earlier().items():
+            texts = _other_origin(origin, file.origin, config)
+            if texts and not (is_kept or force):
+                raise InputError('%s: found results with %s; give another --results_dir, or replace them with --force'
+                                 % (path, ', '.join(texts)))
+
+
+def _other_origin(saved, mine, config):
+    """What tells the origin `saved` of earlier results from this run's, `mine`: a list of texts."""
+    if saved is None or not all(isinstance(saved.get(part), dict) for part in ('model', 'test')):
+        return ['an unknown origin (no test wrote them, or their .origin.json is lost)']
+    texts = settings.differences(saved, config, ['model', 'test'], settings.TEST)
+    if saved.get('features') != mine['features']:
+        texts.append('features in %s (this run: %s)' % (saved.get('features'), mine['features']))
+    if saved.get('tf32', False) != mine['tf32']:
+        texts.append('tf32 %s (this run: %s)' % (saved.get('tf32', False), mine['tf32']))
+    named = (('snapshot', 'another snapshot of this step'), ('class_names', 'other class names'),
+             ('videos', 'other validation videos'))
+    return texts + [text for part, text in named if part in mine and saved.get(part) != mine[part]]
+
+
+def say_what_is_kept(files, config):
+    """Print which results of earlier runs are kept, and why others are made again."""
+    for file in files if config.resume == 'auto' else []:
+        if file.is_finished():
+            say('results %s: kept from an earlier run (to make them again, give --resume never)' % file.path)
+        else:
+            for text in file.outdated():
+                say('results %s: made again, because %s' % (file.path, text))
 
 
 # Report
@@ -182,37 +251,52 @@ class Tested(NamedTuple):
     detections: NamedTuple     # get_detection_performance.DetectionPerformance
 
 
-def format_table(rows):
-    """Table of Tested in percent, one line for each snapshot; below it the best average mAP."""
-    head = (['step', 'accuracy', 'AUC', 'AR@100'] + ['mAP@%.2f' % tiou for tiou in TIOU_THRESHOLDS]
-            + ['average mAP'])
-    lines = ['  '.join(head)]
-    for row in rows:
-        shares = [*row.detections.mAP, row.detections.average_mAP]
-        cells = ['%d' % row.step, '-' if row.accuracy is None else '%.2f' % (100 * row.accuracy),
-                 '%.2f' % row.proposals.auc_percent, '%.2f' % row.proposals.average_recall_percent]
-        cells += ['%.2f' % (100 * share) for share in shares]
-        lines.append('  '.join(cell.rjust(len(title)) for cell, title in zip(cells, head)))
-    best = best_of(rows)
-    return '\n'.join(lines + ['best: step %d, average mAP %.2f %%' % (
-        best.step, 100 * best.detections.average_mAP)])
+HEAD = ['step', 'accuracy', 'AUC', 'AR@100'] + ['mAP@%.2f' % tiou for tiou in TIOU_THRESHOLDS] + ['average mAP']
 
 
-def best_of(rows):
-    """The Tested with the highest average mAP, the earliest of equal ones."""
-    return max(rows, key=lambda row: row.detections.average_mAP)
+def table_row(row):
+    """The line of a Tested in the table, in percent."""
+    shares = [*row.detections.mAP, row.detections.average_mAP]
+    cells = ['%d' % row.step, '-' if row.accuracy is None else '%.2f' % (100 * row.accuracy),
+             '%.2f' % row.proposals.auc_percent, '%.2f' % row.proposals.average_recall_percent]
+    cells += ['%.2f' % (100 * share) for share in shares]
+    return '  '.join(cell.rjust(len(title)) for cell, title in zip(cells, HEAD))
 
 
-def report(rows, results_dir):
-    """Print and log the table; draw the curves and the AP by class of the best snapshot."""
-    best = best_of(rows)
-    for name, figure in (('ar_an', draw_curves(best.proposals)), ('ap', draw_ap(best.detections))):
-        path = os.path.join(results_dir, '%s_step-%d.png' % (name, best.step))
-        write_figure(path, figure)
-        print('figure %s' % path)
-    table = format_table(rows)
-    print(table)
-    append_text(os.path.join(results_dir, LOG_NAME), table + '\n')
+class Report:
+    """The table of the tested snapshots, printed and logged line by line, and the figures of the best one."""
+
+    def __init__(self, results_dir):
+        """The log and the figures are written to `results_dir`. Raises InputError where the log cannot be written."""
+        self._folder, self._rows = results_dir, []
+        self._log = os.path.join(results_dir, LOG_NAME)
+        if os.path.lexists(self._log):
+            append_text(self._log, '')  # a fault is told before anything is tested
+
+    def add(self, row):
+        """Print and log the line of a Tested, and before the first one the header."""
+        self._write(*([] if self._rows else ['  '.join(HEAD)]), table_row(row))
+        self._rows.append(row)
+
+    def finish(self):
+        """Print and log the snapshot of the highest average mAP, the earliest of equal ones; draw its figures."""
+        if not self._rows:
+            return
+        best = max(self._rows, key=lambda row: row.detections.average_mAP)
+        self._write('best: step %d, average mAP %.2f %%' % (best.step, 100 * best.detections.average_mAP))
+        for name, draw in zip(FIGURE_NAMES, (lambda: draw_curves(best.proposals), lambda: draw_ap(best.detections))):
+            path = os.path.join(self._folder, name % best.step)
+            fault = try_figure(path, draw)
+            say('warning: %s' % fault if fault else 'figure %s' % path)
+
+    def _write(self, *lines):
+        print('\n'.join(lines), flush=True)
+        append_text(self._log, ''.join(line + '\n' for line in lines))
+
+
+def say(text):
+    """Print a line that may hold a path or a name."""
+    print(printable(text), flush=True)
 
 
 # Script
@@ -220,11 +304,15 @@ def report(rows, results_dir):
 def main(argv=None):
     """Test as the command line says."""
     parser = settings.argument_parser(__doc__, settings.TEST)
-    parser.add_argument_group('snapshots').add_argument(
-        '--steps', type=settings.numbers_like((8000, 9000)), metavar='N,N,…',
-        help='steps of the snapshots to test (default: all undamaged ones in --model_dir, the newest last)')
+    group = parser.add_argument_group('snapshots and results')
+    group.add_argument('--steps', type=settings.numbers_like((8000, 9000)), metavar='N,N,…',
+                       help='steps of the snapshots to test (default: all undamaged ones in --model_dir, the newest '
+                       'last)')
+    group.add_argument('--force', action='store_true',
+                       help='replace results in --results_dir that come from other snapshots, settings or data')
     arguments = parser.parse_args(argv)
     config = settings.from_arguments(arguments, settings.TEST)
+    announce_device(config.threads, config.device, config.tf32)
     check_paths(config.data, VALIDATION_PATHS)
     steps = snapshots.steps_in(config.model_dir) if arguments.steps is None else arguments.steps
     if not steps:
@@ -233,58 +321,97 @@ def main(argv=None):
     if config.resume not in ('auto', 'never'):
         raise InputError('--resume %r: expected auto or never; --steps names the snapshots' % config.resume)
     with file_lock(os.path.join(config.results_dir, LOCK_NAME)):
-        remove_matching(config.results_dir, '*_step-*.partial[0-9]*')
-        run(resolve_classes(config, ['target']), steps, arguments.steps is None)
+        remove_leftovers(config.results_dir, '|'.join(WRITTEN))
+        run(resolve_classes(config, ['target']), steps, arguments.steps is None, arguments.force)
 
 
-def run(config, steps, skip_damaged=False):
+def run(config, steps, skip_damaged=False, force=False):
     """Test the snapshots of `steps` in turn; with `skip_damaged`, damaged ones are reported and skipped.
 
-    Raises snapshots.Damaged where damaged ones are not skipped, or all are damaged.
+    Raises snapshots.Damaged where damaged ones are not skipped, or all are damaged, and InputError where a snapshot
+    or the results that are there do not belong to this run; with `force`, such results are replaced.
     """
-    damaged, checksums = [], {}
-
-    @contextlib.contextmanager
-    def damage_reported():
-        try:
-            yield
-        except snapshots.Damaged as error:
-            damaged.append(error)
-            if not skip_damaged or len(damaged) == len(steps):
-                raise
-            print('skipped: %s' % error, flush=True)
-
-    def differences(saved):
-        return settings.differences(saved, config, ['model'], settings.TEST)
-
-    for step in steps:
-        with damage_reported():
-            checksums[step] = snapshots.check_settings(snapshots.path(config.model_dir, step), differences)
-    truth = _ground_truth(config.data.path('ground_truth'))
+    report, damage = Report(config.results_dir), Damage(len(steps) if skip_damaged else 1)
     class_names = read_class_names(config.data.path('target_categories'))
-    files = {step: os.path.join(config.results_dir, RESULTS_NAME % step) for step in steps}
-    resumed = config.resume == 'auto' and any(ResultsFile(path, {}).exists() for path in files.values())
-    tester, rows = build(config, resumed), []
-    print(tester.stream.summary, flush=True)
-    with new_session(config.threads) as session:
-        for step in checksums:
-            file = ResultsFile(files[step], origin_of(tester, checksums[step], config, class_names))
-            with damage_reported():
+    files = {step: ResultsFile(os.path.join(config.results_dir, RESULTS_NAME % step),
+                               origin_of(checksums, config, class_names))
+             for step, checksums in check_snapshots(config, steps, damage).items()}
+    check_earlier(files.values(), config, force)  # before the graph is built, as far as origins are known by then
+    truth = _ground_truth(config.data.path('ground_truth'))
+    tester = build(config)
+    print(tester.stream.summary, flush=True)  # of several lines, whose paths are printable
+    data = origin_of_data(config, tester.videos)
+    for file in files.values():
+        file.origin.update(data)
+    check_earlier(files.values(), config, force)
+    tester.stream.bad.start()
+    say_what_is_kept(files.values(), config)
+    say('results are in %s' % os.path.join(config.results_dir, RESULTS_NAME.replace('%d', 'N')))
+    with new_session(config.threads, config.device, config.tf32) as session:
+        for step, file in files.items():
+            with damage.reported():
                 results, accuracy = test_snapshot(
                     session, tester, snapshots.path(config.model_dir, step), file, config, class_names)
                 if truth is not None:
                     found = read_results(results)
-                    rows.append(Tested(step, accuracy, evaluate_proposals(truth, found),
-                                       evaluate_detections(truth, found)))
-    if rows:
-        report(rows, config.results_dir)
+                    report.add(Tested(step, accuracy, evaluate_proposals(truth, found),
+                                      evaluate_detections(truth, found)))
+    report.finish()
+
+
+class Damage:
+    """Damaged snapshots: each is reported and left out, until there are `limit` of them."""
+
+    def __init__(self, limit):
+        self._left = limit
+
+    @contextlib.contextmanager
+    def reported(self):
+        """A context that ends at a snapshots.Damaged; the last one that is allowed for is raised again."""
+        try:
+            yield
+        except snapshots.Damaged as error:
+            self._left -= 1
+            if not self._left:
+                raise
+            say('skipped: %s' % error)
+
+
+def check_snapshots(config, steps, damage):
+    """Check that the snapshots belong to this run → {step: checksums of its files}, of those that are not damaged.
+
+    Raises InputError where one has another network, or was trained on other class names or videos; with
+    config.accept_changes that is a warning.
+    """
+    (here, reason), checksums, compared = target_trained_on(config), {}, set()
+    if reason:
+        say('warning: of what the snapshots were trained on, only the class names are compared: %s' % reason)
+    for step in steps:
+        prefix = snapshots.path(config.model_dir, step)
+
+        def differences(saved):
+            texts, there = settings.differences(saved, config, ['model'], settings.TEST), saved.get('trained_on')
+            if isinstance(there, dict):  # it is absent where an older version of this code wrote the snapshot
+                compared.add(step)
+                texts += trained_on.differences(there, here, config.data, ordered=False)
+            if texts and config.accept_changes:
+                say('warning: %s.json: trained with %s' % (prefix, ', '.join(texts)))
+            return [] if config.accept_changes else texts
+
+        with damage.reported():
+            checksums[step] = snapshots.check_settings(prefix, differences)
+    unknown = ', '.join('%d' % step for step in checksums if step not in compared)
+    if unknown:
+        say('warning: the snapshots of these steps do not say what they were trained on: %s; make sure that it was '
+            'the class names in %s' % (unknown, config.data.path('target_categories')))
+    return checksums
 
 
 def _ground_truth(path):
     """The ground truth at `path`, or None, with a message, where there is none."""
-    if os.path.exists(path):
+    if os.path.lexists(path):  # a link to nothing is a fault, not the absence of ground truth
         return read_ground_truth(path)
-    print('found no ground truth at %s: results are written, not evaluated' % path)
+    say('found no ground truth at %s: results are written, not evaluated' % path)
     return None
 
 

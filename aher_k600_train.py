@@ -4,25 +4,39 @@ Reads the data below --data_root. Writes snapshots with their settings, TensorBo
 to --model_dir, and continues from the newest snapshot there. A step is eight updates (docs/method.md, section 7).
 """
 import collections
+import contextlib
 import functools
 import json
 import os
+import re
 import time
 from typing import NamedTuple
 
-from tqdm import tqdm
+from runtime.errors import exit_on_ctrl_c
 
-import aher_model as aher
-import config as settings
-from aher_model import BACKBONE, DISCRIMINATOR, GENERATOR, HEADS, SOURCE_CLASSIFIER, TARGET_CLASSIFIER, TRANSFER
-from data_loader import TRAINING_PATHS, check_paths, names_of_samples, reader_errors, resolve_classes, training_stream
-from ops.updates import UpdateChain
-from runtime import snapshots
-from runtime.errors import InputError, Interrupted, run_and_exit
-from runtime.files import file_lock
-from runtime.session import new_session, tf
-from runtime.signals import SignalWatcher
-from runtime.training_log import TrainingLog, Window, check_progress
+with exit_on_ctrl_c():
+    from tqdm import tqdm
+
+    import aher_model as aher
+    import config as settings
+    from aher_model import BACKBONE, DISCRIMINATOR, GENERATOR, HEADS, SOURCE_CLASSIFIER, TARGET_CLASSIFIER, TRANSFER
+    from data_loader import (
+        TRAINING_PATHS,
+        check_paths,
+        names_of_samples,
+        reader_errors,
+        resolve_classes,
+        training_stream,
+        training_tables,
+    )
+    from dataset import trained_on
+    from ops.updates import UpdateChain
+    from runtime import snapshots
+    from runtime.errors import InputError, Interrupted, printable, reason, run_and_exit
+    from runtime.files import file_lock, remove_leftovers
+    from runtime.session import announce_device, new_session, tf
+    from runtime.signals import SignalWatcher
+    from runtime.training_log import LOG_NAME, TrainingLog, Window, check_progress
 
 LOCK_NAME = '.train.lock'
 UPDATES = {  # which of updates 4 to 7 run, by train.context
@@ -192,6 +206,7 @@ def main(argv=None):
     """Train as the command line says."""
     parser = settings.argument_parser(__doc__, settings.TRAIN)
     config = settings.from_arguments(parser.parse_args(argv), settings.TRAIN)
+    announce_device(config.threads, config.device, config.tf32)
     check_paths(config.data, TRAINING_PATHS)
     run(resolve_classes(config))
 
@@ -201,84 +216,103 @@ def run(config):
 
     Raises Interrupted after a signal, with a snapshot written, and InputError where a loss is not finite.
     """
+    config = settings.override(config, init_checkpoint=snapshots.without_end(config.train.init_checkpoint))
     train, folder = config.train, config.model_dir
     with file_lock(os.path.join(folder, LOCK_NAME)):
-        snapshots.remove_leftovers(folder)
-        start = snapshots.find_start(
-            folder, config.resume, lambda saved: settings.differences(saved, config, snapshots.SETTINGS),
-            train.accept_changes, check_progress)
+        snapshots.prepare_folder(folder)
+        remove_leftovers(folder, re.escape(LOG_NAME))
+        resumes = config.resume not in ('auto', 'never') or bool(snapshots.steps_in(folder))
+        tables = training_tables(config, resumes)
+        start = snapshots.find_start(folder, config.resume, functools.partial(_differences, config, tables),
+                                     config.accept_changes, check_progress)
         if start and start.step >= train.max_steps:
             print('%s: training has reached step %d already; give more than --max_steps %d to continue'
-                  % (start.prefix, start.step, train.max_steps))
+                  % (printable(start.prefix), start.step, train.max_steps))
             return
-        Trainer(config, resumed=start is not None).train(start)
+        if train.init_checkpoint and not start:
+            snapshots.read_checkpoint(train.init_checkpoint)  # before the graph is built: a wrong path is told now
+        Trainer(config, tables).train(start)
+
+
+def _differences(config, tables, saved):
+    """What differs between the settings and tables `saved` in a snapshot and those of this run: a list of texts."""
+    if 'trained_on' not in saved:
+        print('warning: the snapshot is of an earlier version and does not say what it was trained on; make sure '
+              'that class names and tables are the same', flush=True)
+    return (settings.differences(saved, config, snapshots.SETTINGS)
+            + trained_on.differences(saved.get('trained_on'), tables.trained_on, config.data))
 
 
 class Trainer:
     """A training run: the graph with its streams, and the loop over the steps."""
 
-    def __init__(self, config, resumed=False):
-        """Build the graph; a `resumed` run keeps the list of bad data of the run before."""
+    def __init__(self, config, tables=None):
+        """Build the graph; `tables` are those of data_loader.training_tables, by default read here."""
         self.config = config
         tf.set_random_seed(config.train.seed)
-        self.stream = training_stream(config, resumed)
+        self.tables = tables or training_tables(config)
+        self.stream = training_stream(config, self.tables)
         self.step = training_step(self.stream.batch, config)
         self.parts = snapshots.parts_of(aher.group_variables(*aher.GROUPS) + [self.step.counter])
         self._fetches = {'losses': self.step.losses, 'rate': self.step.rate, 'checks': self.step.chain.to_check(),
                          'op': self.step.op}
+        self._done = self._saved = None  # the step whose weights the session has, None inside a step; the last saved
 
     def train(self, start):
         """Train from `start`, a snapshots.Start or None. No other run may use the model folder meanwhile."""
         config, first = self.config, start.step if start else 0
         print(self.stream.summary, flush=True)
-        self._check_tables(start)
         window = Window(**start.progress['window']) if start else Window()
-        with new_session(config.threads) as session, reader_errors(self.stream), \
+        with new_session(config.threads, config.device, config.tf32) as session, \
                 TrainingLog(config.model_dir, first, window) as log:
             session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
             session.run(self.stream.initializer, {self.stream.first: first * config.train.batch_size})
             if start:
                 snapshots.resume(session, self.parts, start)
-                print('continuing from %s' % start.prefix, flush=True)
+                print('continuing from %s' % printable(start.prefix), flush=True)
             elif config.train.init_checkpoint:
                 snapshots.restore(session, config.train.init_checkpoint,
                                   snapshots.part_of(aher.group_variables(BACKBONE, HEADS, TRANSFER)))
+            self._done, self._saved = first, start and first
             self._loop(session, log, first)
 
-    def _check_tables(self, start):
-        """Raise InputError where the tables are not those that the snapshot was trained on."""
-        if start and not self.config.train.accept_changes and (
-                start.progress['next_videos'] != self._videos(start.step + 1)):
-            raise InputError('%s: the tables have changed since this snapshot: step %d would get other videos; '
-                             'restore the tables, or give --accept_changes on' % (start.prefix, start.step + 1))
-
     def _loop(self, session, log, first):
-        train, number, signal = self.config.train, first, None
-        since = time.time()
-        with tqdm(total=train.max_steps, initial=first, unit='step', smoothing=0.1) as bar, \
-                SignalWatcher('step', self.stream.bad.slow_read_warning) as watcher:
+        """Run the steps; what ends them, a signal or a failure, ends them after a snapshot of the last whole step."""
+        with SignalWatcher('step', self.stream.bad.slow_read_warning) as watcher:
+            try:
+                self._run_steps(session, log, first, watcher)
+                self._save(session, log)
+            except Exception as error:  # of a feature file, the disk, a closed terminal, too little memory
+                saved = self._save_after_failure(session, log)
+                if not isinstance(error, (InputError, OSError)):
+                    raise
+                if not (watcher.received and saved):
+                    raise InputError('%s%s' % (reason(error), saved and '; ' + saved)) from None
+            if watcher.received:
+                raise Interrupted(watcher.received, self._what_is_saved())
+
+    def _run_steps(self, session, log, first, watcher):
+        train, since = self.config.train, time.monotonic()
+        with tqdm(total=train.max_steps, initial=first, unit='step', smoothing=0.1) as bar:
             for number in range(first + 1, train.max_steps + 1):
-                with watcher.iteration():
+                self._done = None
+                with watcher.iteration(), reader_errors(self.stream):
                     values = session.run(self._fetches)
                 fault = self.step.chain.fault(values['checks'])
                 if fault:
                     self._skip(log, number, fault)
                 else:
                     log.add(values['losses'])
+                    self._done = number
                 bar.update()
                 if number % train.log_step == 0:
+                    seconds, since = time.monotonic() - since, time.monotonic()
                     log.write_means(number, rate=float(values['rate']), steps_per_second=min(
-                        train.log_step, number - first) / (time.time() - since))
-                    since = time.time()
-                signal = watcher.received
-                if signal:
+                        train.log_step, number - first) / seconds if seconds else float('nan'))
+                if watcher.received:
                     break
                 if number % train.snapshot_step == 0 and number != train.max_steps:
-                    self._save(session, log, number)
-            self._save(session, log, number)
-        if signal:
-            raise Interrupted(signal, 'the snapshot of step %d is written; the same command%s continues from it' % (
-                number, '' if self.config.resume == 'auto' else ' with --resume auto'))
+                    self._save(session, log)
 
     def _skip(self, log, number, fault):
         """Log the skipped step; InputError where a step must not be skipped, or too many were."""
@@ -291,19 +325,37 @@ class Trainer:
             raise InputError('%s; the last snapshot stays; check the features of these videos, lower '
                              '--learning_rate, or give --on_nan skip (it stops at --max_skips %d in a row)'
                              % (fault, train.max_skips))
+        self._done = number
         log.write('%s; skipped, %d steps skipped so far' % (fault, log.window.all_skips))
 
-    def _save(self, session, log, number):
-        """Write the snapshot of step `number`; InputError where a variable is not finite."""
+    def _save(self, session, log):
+        """Write the snapshot of the last step, unless it is there; InputError where a variable is not finite."""
+        number = self._done
+        if number == self._saved:
+            return
         name = snapshots.first_not_finite(session, *self.parts)
         if name:
             raise InputError('step %d: variable %s is not finite, so no snapshot is written; the last snapshot '
                              'stays; lower --learning_rate, or give --on_nan skip' % (number, name))
         log.flush()
-        progress = {'window': log.window._asdict(), 'next_videos': self._videos(number + 1)}
-        tqdm.write('snapshot %s' % snapshots.save(
-            session, self.parts, self.config.model_dir, number, settings.to_dict(self.config), progress,
-            self.config.train.max_to_keep))
+        record = dict(settings.to_dict(self.config), trained_on=self.tables.trained_on)
+        saved = snapshots.save(session, self.parts, self.config.model_dir, number, record,
+                               {'window': log.window._asdict()}, self.config.train.max_to_keep)
+        self._saved = number
+        tqdm.write('snapshot %s' % printable(saved))
+
+    def _save_after_failure(self, session, log):
+        """Write the snapshot of the last whole step, if that is possible; return _what_is_saved, '' if nothing is."""
+        if self._done is None and self.stream.bad.failures:  # no weight changes before all samples are read
+            self._done = int(session.run(self.step.counter))
+        if self._done:
+            with contextlib.suppress(InputError, OSError):  # such as a full disk; a closed terminal
+                self._save(session, log)
+        return self._what_is_saved() if self._done is not None and self._done == self._saved else ''
+
+    def _what_is_saved(self):
+        return 'the snapshot of step %d is written; the same command%s continues from it' % (
+            self._saved, '' if self.config.resume == 'auto' else ' with --resume auto')
 
     def _videos(self, number):
         """Names of the videos of step `number`, by stream."""

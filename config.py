@@ -8,9 +8,10 @@ import argparse
 import collections
 import os
 import re
+import sys
 from typing import Callable, NamedTuple
 
-from runtime.errors import InputError
+from runtime.errors import InputError, exit_status
 from runtime.files import read_json
 
 MAX_NUMBER = 2 ** 31 - 1
@@ -133,7 +134,6 @@ TrainConfig = _group('TrainConfig', [setting._replace(scripts=(TRAIN,)) for sett
     Setting('on_nan', 'stop', 'what happens when a loss or gradient is not finite: the run stops, or the step is '
             'skipped', choices=('stop', 'skip'), resumable=True),
     _numeric('max_skips', 10, 'number of steps skipped in a row at which the run stops', 'steps', resumable=True),
-    Setting('accept_changes', False, 'on: resume even if settings or tables have changed', resumable=True),
     _numeric('seed', 0, 'seed of the initial weights and of the order of samples', low=0),
     Setting('faults', Faults(), 'faults of the published code. mended: none; authors: F1 to F3; F1, F2 or F3: that '
             'one (docs/method.md, section 9)', flag=False)
@@ -183,6 +183,9 @@ _DATA = [
     _numeric('foreground_clips', 32, 'shortest segment that becomes a foreground sample', 'clips', scripts=_TRAINING,
              flag=False),
     _numeric('moment_clips', 8, 'shortest segment that becomes a moment', 'clips', scripts=_TRAINING, flag=False),
+    Setting('exact_lengths', False, 'on: the clips of a segment are counted to the nearest whole number, before they '
+            'are compared with the two settings above; off: as published, where rounding errors make some segments '
+            'of exactly that length count as shorter', scripts=_TRAINING, flag=False),
     _numeric('max_segments', 25, 'segments of an untrimmed video that are used; later ones are ignored', 'segments',
              scripts=(TRAIN,), flag=False),
     Setting('moment_ratios', (14, 19), 'lowest and highest share of a moment in its sequence', '1/20', low=1, high=19,
@@ -193,8 +196,10 @@ _DATA = [
              resumable=True),
     Setting('bad_data', 'stop', 'what happens at data that cannot be used: the run stops, or they are listed in '
             'bad_data.csv and skipped', choices=('stop', 'skip'), scripts=NETWORK, resumable=True),
-    Setting('max_bad_share', 0.01, 'share of bad videos at which --bad_data skip stops too', high=1,
+    Setting('max_bad_share', 0.01, 'share of the videos of a stream that --bad_data skip may skip', high=1,
             scripts=NETWORK, resumable=True),
+    _numeric('max_bad_videos', 1, 'videos of a stream that --bad_data skip may skip, even if their share is larger',
+             'videos', low=0, scripts=NETWORK, resumable=True),
 ]
 
 _RUN = [
@@ -203,8 +208,14 @@ _RUN = [
     Setting('results_dir', 'results', 'folder of the results', scripts=(TEST,)),
     Setting('resume', 'auto', 'auto: continue where the last run stopped; never: do everything again; training '
             'also takes the path of a snapshot to continue from', scripts=NETWORK),
+    Setting('accept_changes', False, 'on: resume, or test a snapshot, although settings or tables have changed since '
+            'it was trained', scripts=NETWORK),
     _numeric('threads', 0, 'threads of TensorFlow; 0: its own choice; 1: repeatable to the last bit on a CPU',
              'threads', low=0, high=MAX_THREADS, scripts=NETWORK),
+    Setting('device', 'auto', 'auto: a GPU if TensorFlow finds one, otherwise the CPU; gpu: end the run if it finds '
+            'none; cpu: no GPU', choices=('auto', 'gpu', 'cpu'), scripts=NETWORK),
+    Setting('tf32', False, 'on: GPUs that have TF32 compute with it, which is faster, with 10 bits of a number in '
+            'place of 23', scripts=NETWORK),
 ]
 
 
@@ -249,7 +260,8 @@ PRESETS = collections.OrderedDict([
     ('k600', Config()),  # as published
     ('split', Config(    # published settings on a data root of `prepare_data.py split`, with any number of classes
         config='split', model_dir='models/split', results_dir='results/split',
-        model=ModelConfig(source_classes=0, target_classes=0), data=DataConfig(data_root='data/split'))),
+        model=ModelConfig(source_classes=0, target_classes=0),
+        data=DataConfig(data_root='data/split', exact_lengths=True))),
     ('demo', Config(
         config='demo', model_dir='models/demo', results_dir='results/demo',
         model=ModelConfig(feature_width=64, stem_widths=(64, 64), level_widths=(32, 32, 48, 48, 64, 64, 64, 64),
@@ -360,14 +372,15 @@ def from_dict(saved, source):
 def differences(saved, config, parts, script=TRAIN):
     """Settings of `parts` that `script` reads and in which `config` is not as `saved` (of to_dict): a text for each.
 
-    Paths may differ: data move. Ignored is what only one of the two has, being of another version of this code.
+    Paths may differ: data move. What `saved` lacks, being of an earlier version of this code, had its default.
     """
-    mine, texts = to_dict(config), []
+    mine, defaults, texts = to_dict(config), to_dict(Config()), []
     for part in parts:
         for setting in PARTS[part].settings:
-            value, before = mine[part][setting.name], saved.get(part, {}).get(setting.name)
+            value = mine[part][setting.name]
+            before = saved.get(part, {}).get(setting.name, defaults[part][setting.name])
             is_path = part == 'data' and isinstance(setting.default, str)
-            if (before is not None and before != value and script in setting.scripts and not setting.resumable
+            if (before != value and script in setting.scripts and not setting.resumable
                     and not is_path):
                 texts.append('%s %s (this run: %s)' % (setting.name, before, value))
     return texts
@@ -510,4 +523,4 @@ def to_markdown():
 
 
 if __name__ == '__main__':
-    print(to_markdown())
+    sys.exit(exit_status(lambda: print(to_markdown())))

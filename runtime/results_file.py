@@ -8,11 +8,22 @@ import contextlib
 import hashlib
 import json
 import os
+from typing import NamedTuple
 
 from runtime.errors import InputError
-from runtime.files import append_text, read_json, sha256, write_json, write_text
+from runtime.files import append_text, file_size, read_json, sha256, write_json, write_text
 
 CHECKSUM_CHARACTERS = 16
+ENDS = ('.json', '.origin.json', '.partial.jsonl')  # of the names of the three files
+
+
+class Entry(NamedTuple):
+    """What is written of one video."""
+
+    video: str
+    hit: bool      # is the label right? None where it is unknown, or the video was skipped
+    results: list  # [{score, segment in seconds, label}]; empty for a skipped video
+    skipped: bool = False
 
 
 class ResultsFile:
@@ -20,42 +31,98 @@ class ResultsFile:
 
     def __init__(self, path, origin):
         self.path, self.origin = path, origin
-        self.origin_path, self.partial_path = [os.path.splitext(path)[0] + end
-                                               for end in ('.origin.json', '.partial.jsonl')]
+        _, self.origin_path, self.partial_path = [os.path.splitext(path)[0] + end for end in ENDS]
 
-    def exists(self):
-        """Has an earlier run left anything of these results?"""
-        return os.path.exists(self.origin_path) or os.path.exists(self.partial_path)
+    def _saved(self):
+        """What the origin file says; {} where it says nothing."""
+        with contextlib.suppress(InputError):
+            saved = read_json(self.origin_path)
+            return saved if isinstance(saved, dict) else {}
+        return {}
+
+    def earlier(self):
+        """{path: origin} of the results, and of the part of results, that earlier runs or the user left here.
+
+        The origin is None where it is not known. Raises InputError where one of the files is no regular file.
+        """
+        for path in (self.path, self.origin_path, self.partial_path):
+            if os.path.lexists(path):
+                file_size(path)
+        found = {}
+        if os.path.exists(self.path):
+            found[self.path] = self._saved() or None
+        if os.path.exists(self.partial_path) and file_size(self.partial_path):
+            origin = next(self._lines(), None)
+            found[self.partial_path] = origin if isinstance(origin, dict) else None
+        return found
+
+    def has_same_origin(self):
+        """Are the results of this origin, by what is written beside them, and lack no skipped video?"""
+        saved = self._saved()
+        accuracy = saved.get('accuracy', '')
+        return (all(saved.get(name) == value for name, value in self.origin.items()) and saved.get('skipped') == 0
+                and (accuracy is None or isinstance(accuracy, (int, float)) and 0 <= accuracy <= 1))
+
+    def is_finished(self):
+        """Has an earlier run with the same origin written these results, as they are, and skipped no video?"""
+        with contextlib.suppress(InputError):
+            return self.has_same_origin() and self._saved().get('sha256') == sha256(self.path)
+        return False
 
     def finished(self):
-        """(results, accuracy) of an earlier run with the same origin; None where there are none."""
-        with contextlib.suppress(InputError, KeyError, TypeError):
-            saved = read_json(self.origin_path)
-            accuracy = saved['accuracy']
-            if ({name: saved[name] for name in self.origin} == self.origin and saved['sha256'] == sha256(self.path)
-                    and (accuracy is None or 0 <= accuracy <= 1)):
-                return read_json(self.path), accuracy
+        """(results, accuracy) of an earlier run, if it is_finished; else None."""
+        with contextlib.suppress(InputError):
+            if self.is_finished():
+                return read_json(self.path), self._saved()['accuracy']
         return None
 
-    def resume(self, videos, batch_size):
-        """Entries [name, …] of the first `videos` that an interrupted run with the same origin has written.
+    def outdated(self):
+        """Why what earlier runs left, of any origin, cannot be used: a text for each file."""
+        texts = []
+        for path, saved in self.earlier().items():
+            other = [name.replace('_', ' ') for name in self.origin if saved and saved.get(name) != self.origin[name]]
+            if saved is None:
+                texts.append('%s is of unknown origin' % path)
+            elif other:
+                texts.append('%s was made from other %s' % (path, ', '.join(other)))
+            elif path == self.path and saved.get('skipped'):
+                texts.append('%s lacks videos that were skipped (%s)' % (path, saved['skipped']))
+            elif path == self.path and not self.is_finished():
+                texts.append('%s has changed since it was written' % path)
+        return texts
 
-        Only complete batches count: the last digits of a video's numbers may depend on its batch. Reading ends at the
-        first line that is not the entry of the next video. `start` has to be called before `add`.
+    def resume(self, videos, batch_size):
+        """Entries of the first `videos` that an interrupted run with the same origin has written.
+
+        Only complete batches count, because the last digits of a video's numbers may depend on its batch, and of
+        these only those before the first skipped video, which may be readable now. Reading ends at the first line
+        that is not the entry of the next video. `start` has to be called before `add`.
         """
-        lines = []
+        lines = self._lines()
+        if next(lines, None) != self.origin:
+            return []
+        entries = []
+        with contextlib.suppress(TypeError):  # of a line that is no entry
+            for video, line in zip(videos, lines):
+                entry = Entry(*line)
+                if entry.video != video or entry.skipped:
+                    break
+                entries.append(entry)
+        return entries[:len(entries) // batch_size * batch_size]
+
+    def _lines(self):
+        """The content of each line of the partial file, up to the first line that no run wrote.
+
+        Raises InputError where it is no regular file: to open a pipe would hang.
+        """
+        if os.path.lexists(self.partial_path):
+            file_size(self.partial_path)
         with contextlib.suppress(OSError, ValueError), open(self.partial_path, encoding='utf-8') as text:
             for line in text:
-                checksum, entry = line[:CHECKSUM_CHARACTERS], line[CHECKSUM_CHARACTERS + 1:-1]
-                if checksum != _line_checksum(entry):
-                    break
-                lines.append(json.loads(entry))
-        if not lines or lines[0] != self.origin:
-            return []
-        entries = lines[1:]
-        known = next((place for place, (entry, video) in enumerate(zip(entries, videos)) if entry[0] != video),
-                     min(len(entries), len(videos)))
-        return entries[:known // batch_size * batch_size]
+                checksum, content = line[:CHECKSUM_CHARACTERS], line[CHECKSUM_CHARACTERS + 1:-1]
+                if checksum != _line_checksum(content):
+                    return
+                yield json.loads(content)
 
     def start(self, entries):
         """Write the partial file anew, with these entries."""
@@ -65,15 +132,20 @@ class ResultsFile:
         """Add the entries of more videos to the partial file."""
         append_text(self.partial_path, ''.join(map(_line, entries)))
 
-    def finish(self, results, accuracy):
-        """Write the complete `results` and their origin, and remove the partial file."""
-        write_json(self.path, results, indent=None)
-        write_json(self.origin_path, dict(self.origin, accuracy=accuracy, sha256=sha256(self.path)))
+    def finish(self, results, accuracy, skipped=0):
+        """Write the complete `results` and their origin, and remove the partial file; `skipped`: number of videos.
+
+        The origin comes first: results without one are never ours, and are not replaced without being asked.
+        """
+        text = json.dumps(results) + '\n'
+        write_json(self.origin_path, dict(self.origin, accuracy=accuracy, skipped=skipped,
+                                          sha256=hashlib.sha256(text.encode()).hexdigest()))
+        write_text(self.path, text)
         os.remove(self.partial_path)
 
 
-def _line(entry):
-    text = json.dumps(entry)
+def _line(content):
+    text = json.dumps(content)
     return '%s %s\n' % (_line_checksum(text), text)
 
 

@@ -7,28 +7,31 @@ A snapshot of step N has two parts, each a TensorFlow checkpoint and a .json fil
                                       model; kept for the newest STATES_KEPT snapshots; progress in the .json
 
 Each .json also holds the SHA-256 of its part's files and of itself. Everything is written to a temporary folder,
-synced to the disk and moved into place, .index files last: a snapshot with an .index file is complete.
+synced to the disk and moved into place, .index files last: a snapshot with an .index file is complete. A checkpoint
+that is removed loses its .index file first, which is moved to the temporary folder. Files without an .index file are
+leftovers of a killed run only where that lies there. Others are left alone: somebody may be copying a snapshot.
 """
 import contextlib
 import hashlib
 import json
 import os
 import re
-import shutil
 from typing import NamedTuple
 
 import numpy as np
 
-from runtime.errors import InputError
-from runtime.files import read_json, remove_matching, sha256, sync, write_errors
+from runtime.errors import InputError, printable
+from runtime.files import file_size, read_json, sha256, sync, write_errors
 from runtime.session import tf
 
 PREFIX = 'aher_adv_model_checkpoint-step_'
 STATE_PREFIX = 'training_state-step_'
 STATES_KEPT = 2
 PARTIAL = 'snapshot.partial'            # the temporary folder
+ENDS = re.compile(r'\.(index|json|meta|data-\d{5}-of-\d{5})$')  # of the names of a checkpoint's files
 SETTINGS = ('model', 'train', 'data')   # objects in the settings of a training run
 ITSELF = 'sha256_of_the_rest'           # key in a .json: _checksum of the record without this key
+DIFFERS = '%s.json: trained with %s; give the same flags and data, or --accept_changes on'
 
 
 class Damaged(InputError):
@@ -68,9 +71,18 @@ def path(folder, step):
 
 def steps_in(folder, prefix=PREFIX):
     """Steps of the snapshots in `folder`, in rising order."""
+    return _steps(folder, prefix, r'\.index')
+
+
+def _steps(folder, prefix, end):
     names = os.listdir(folder) if os.path.isdir(folder) else []
-    matches = [re.match(re.escape(prefix) + r'(\d+)\.index$', name) for name in names]
-    return sorted(int(match.group(1)) for match in matches if match)
+    matches = [re.match(re.escape(prefix) + r'(\d+)' + end + '$', name) for name in names]
+    return sorted({int(match.group(1)) for match in matches if match})
+
+
+def steps_without_index(folder):
+    """Steps of models in `folder` that lack their .index file: somebody is copying them, or it was deleted."""
+    return sorted(set(_steps(folder, PREFIX, r'\.data-\d{5}-of-\d{5}')) - set(steps_in(folder)))
 
 
 def part_of(variables):
@@ -108,17 +120,18 @@ def save(session, parts, folder, step, settings, progress, max_to_keep=0):
     written = {'%s%d' % (STATE_PREFIX, step): (parts.state, {'progress': progress}),
                '%s%d' % (PREFIX, step): (parts.model, settings)}
     try:
-        remove_matching(folder, PARTIAL)
+        _remove_partial(folder)
         os.makedirs(partial)
         for name, (part, record) in written.items():
             _write(session, part.saver, os.path.join(partial, name), record)
         for name in written:
-            _move(partial, folder, name)
+            _move(folder, name)
         _prune(folder, step, max_to_keep)
     except (OSError, tf.errors.OpError, ValueError) as error:  # ValueError: from Saver, if the folder has vanished
         raise InputError('%s: cannot be written: %s' % (path(folder, step), _reason(error))) from None
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError, InputError):
+            _remove_partial(folder)
     return path(folder, step)
 
 
@@ -140,51 +153,85 @@ def _checksum(record):
 
 
 def _ends(prefix):
-    """The ends of the names of all files `prefix`.*, '.index' last."""
+    """The ends of the names of a checkpoint's files that exist, '.index' last."""
     folder, name = os.path.split(prefix)
-    ends = [found[len(name):] for found in os.listdir(folder or '.') if found.startswith(name + '.')]
+    ends = [found[len(name):] for found in os.listdir(folder or '.')
+            if found.startswith(name) and ENDS.match(found[len(name):])]
     return sorted(ends, key=lambda end: (end == '.index', end))
 
 
-def _move(partial, folder, name):
-    prefix = os.path.join(folder, name)
+def _move(folder, name):
+    """Move the files `name`.* from the temporary folder to `folder`."""
+    source, prefix = os.path.join(folder, PARTIAL, name), os.path.join(folder, name)
     _remove(prefix)  # a damaged snapshot of the same step, or one from before an accepted change of settings
-    for end in _ends(os.path.join(partial, name)):
+    for end in _ends(source):
         if end == '.index':
             sync(folder)
-        os.replace(os.path.join(partial, name + end), prefix + end)
+        os.replace(source + end, prefix + end)
     sync(folder)
 
 
 def _remove(prefix):
+    """Remove the files of a checkpoint; the temporary folder then has an .index file of that name."""
+    folder, name = os.path.split(prefix)
+    kept = os.path.join(folder, PARTIAL, name + '.index')
     for end in reversed(_ends(prefix)):
-        os.remove(prefix + end)
+        if end == '.index' and not os.path.exists(kept):
+            os.replace(prefix + end, kept)
+        else:
+            os.remove(prefix + end)
 
 
 def _prune(folder, step, max_to_keep):
     """Remove old models and states. Those of later steps do not count: they are older files, and may be damaged."""
-    for prefix, count in ((PREFIX, max_to_keep), (STATE_PREFIX, STATES_KEPT)):
-        for old in [found for found in steps_in(folder, prefix) if found <= step][:-count]:  # [:-0] is empty
-            _remove(os.path.join(folder, '%s%d' % (prefix, old)))
-    _remove_incomplete(folder)
+    models, states = [[found for found in steps_in(folder, prefix) if found <= step]
+                      for prefix in (PREFIX, STATE_PREFIX)]
+    old = models[:-max_to_keep]  # [:-0] is empty
+    for removed in old:
+        _remove(path(folder, removed))
+    for removed in states:
+        if removed in old or removed in states[:-STATES_KEPT]:
+            _remove(os.path.join(folder, '%s%d' % (STATE_PREFIX, removed)))
 
 
-def remove_leftovers(folder):
-    """Remove what killed runs left in `folder`; no other run may use it meanwhile."""
+def prepare_folder(folder):
+    """Remove what killed runs left in `folder`, and nothing else; no other run may use it meanwhile.
+
+    Prints a warning where the file system cannot ensure that a written snapshot survives a power failure.
+    """
     with write_errors(folder):
-        remove_matching(folder, PARTIAL)
-        remove_matching(folder, '*.partial[0-9]*')
-        _remove_incomplete(folder)
+        for name in _staged(folder):
+            prefix = os.path.join(folder, name[:-len('.index')])
+            if name.endswith('.index') and not os.path.exists(prefix + '.index'):
+                _remove(prefix)
+        _remove_partial(folder)
+        if not sync(folder):
+            print('warning: %s: this file system cannot sync a folder; after a power failure, the newest snapshots '
+                  'may be missing' % printable(folder), flush=True)
 
 
-def _remove_incomplete(folder):
-    """Remove files of models and states without an .index file, and states without a model."""
-    models = steps_in(folder)
-    states = [step for step in steps_in(folder, STATE_PREFIX) if step in models]
-    for name in os.listdir(folder):
-        match = re.match('(%s|%s)(\\d+)\\.' % (PREFIX, STATE_PREFIX), name)
-        if match and int(match.group(2)) not in (models if match.group(1) == PREFIX else states):
-            os.remove(os.path.join(folder, name))
+def _staged(folder):
+    """Names of the files in the temporary folder; InputError where it is no folder, or holds anything not ours."""
+    partial = os.path.join(folder, PARTIAL)
+    if not os.path.lexists(partial):
+        return []
+    if os.path.islink(partial) or not os.path.isdir(partial):
+        raise InputError('%s: found a link or a file, expected the folder of an unfinished snapshot; move it away'
+                         % partial)
+    with os.scandir(partial) as entries:
+        found = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+    for name, is_file in found.items():
+        if not (is_file and re.match(r'(%s|%s)\d+\.' % (PREFIX, STATE_PREFIX), name)):
+            raise InputError('%s: found what no snapshot has; move it away' % os.path.join(partial, name))
+    return list(found)
+
+
+def _remove_partial(folder):
+    """Remove the temporary folder; raises InputError as _staged does."""
+    for name in _staged(folder):
+        os.remove(os.path.join(folder, PARTIAL, name))
+    if os.path.isdir(os.path.join(folder, PARTIAL)):
+        os.rmdir(os.path.join(folder, PARTIAL))
 
 
 # Checking and restoring
@@ -242,8 +289,25 @@ def check_settings(prefix, differences):
     record = verify(prefix, 'files', 'model')
     different = differences(record)
     if different:
-        raise InputError('%s.json: trained with %s; give the same flags' % (prefix, ', '.join(different)))
+        raise InputError(DIFFERS % (prefix, ', '.join(different)))
     return record['files']
+
+
+def without_end(name):
+    """The path of a snapshot, as `path` gives it, of the path of any of its files."""
+    return ENDS.sub('', name)
+
+
+def read_checkpoint(prefix):
+    """TensorFlow's reader of the checkpoint at `prefix`; raises Damaged if it cannot be read."""
+    if not os.path.exists(prefix + '.index'):
+        raise Damaged('%s: no readable snapshot (found no %s.index)' % (prefix, os.path.basename(prefix)))
+    try:
+        for end in _ends(prefix):
+            file_size(prefix + end)  # a pipe would hang
+        return tf.train.NewCheckpointReader(prefix)
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise Damaged('%s: no readable snapshot (%s)' % (prefix, _reason(error))) from None
 
 
 def restore(session, prefix, part):
@@ -252,11 +316,8 @@ def restore(session, prefix, part):
     Raises InputError if it lacks a variable of the part or has it in another shape or type, and Damaged if it cannot
     be read or a variable holds numbers that are not finite.
     """
-    try:
-        reader = tf.train.NewCheckpointReader(prefix)
-        shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise Damaged('%s: no readable snapshot (%s)' % (prefix, _reason(error))) from None
+    reader = read_checkpoint(prefix)
+    shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     for variable in part.variables:
         name, shape, dtype = variable.op.name, variable.shape.as_list(), variable.dtype.base_dtype
         if name not in shapes:
@@ -298,24 +359,31 @@ def find_start(folder, resume, differences, accept_changes=False, check_progress
     Raises InputError if new snapshots would be mixed with those of another training, if no snapshot is usable, or if
     settings differ, unless accept_changes.
     """
-    steps = steps_in(folder)
+    steps, without_index = steps_in(folder), steps_without_index(folder)
+    if without_index and resume in ('auto', 'never') and not steps:
+        raise InputError('%s: found files of a snapshot, but no .index file; if somebody is copying it, wait; '
+                         'otherwise move these files away' % path(folder, without_index[-1]))
     if resume == 'never':
         if steps:
             raise InputError('%s: holds snapshots, the last of step %d, and --resume never would mix others with '
                              'them; give another --model_dir, or continue with --resume auto' % (folder, steps[-1]))
         return None
     if resume == 'auto':
+        for step in reversed(without_index):
+            if step > steps[-1]:
+                print('skipped: %s: lacks its .index file' % path(folder, step), flush=True)
         start = _newest(folder, steps, check_progress)
     else:
-        start = _read_start(re.sub(r'\.(index|json)$', '', resume), check_progress)
+        start = _read_start(without_end(resume), check_progress)
         elsewhere = os.path.abspath(start.prefix) != os.path.abspath(path(folder, start.step))
         if steps and (elsewhere or steps[-1] > start.step):
             raise InputError('%s: holds snapshots (step %d) that do not lead to %s; give another --model_dir'
                              % (folder, steps[-1], start.prefix))
     different = differences(start.settings) if start else []
-    if different and not accept_changes:
-        raise InputError('%s.json: trained with %s; give the same flags, or --accept_changes on'
-                         % (start.prefix, ', '.join(different)))
+    if different and accept_changes:
+        print(printable('warning: %s.json: trained with %s' % (start.prefix, ', '.join(different))), flush=True)
+    elif different:
+        raise InputError(DIFFERS % (start.prefix, ', '.join(different)))
     return start
 
 

@@ -1,12 +1,13 @@
 """The log of a training run: mean losses since the last line, loss_results_log.txt, TensorBoard scalars."""
+import itertools
 import os
 import re
 from typing import NamedTuple
 
 from tqdm import tqdm
 
-from runtime.errors import InputError
-from runtime.files import append_text, file_size, write_text
+from runtime.errors import InputError, printable
+from runtime.files import append_text, atomic_write, file_size, write_errors
 from runtime.session import tf
 
 LOG_NAME = 'loss_results_log.txt'
@@ -43,12 +44,11 @@ def check_progress(progress):
     try:
         window = Window(**progress['window'])
         numbers = [*window.sums.values(), *window[1:]]
-        if (isinstance(progress['next_videos'], dict) and all(type(number) in (int, float) for number in numbers)
-                and (window.steps > 0 or not window.sums)):
+        if all(type(number) in (int, float) for number in numbers) and (window.steps > 0 or not window.sums):
             return
     except (KeyError, TypeError, AttributeError):
         pass
-    raise InputError('found a progress that no run saves, expected its window and next_videos')
+    raise InputError('found a progress that no run saves, expected its window')
 
 
 class TrainingLog:
@@ -80,17 +80,17 @@ class TrainingLog:
         return self.window.skips
 
     def write(self, line):
-        """Write a line to the screen and the file."""
-        tqdm.write(line)
+        """Write a line to the file, then to the screen, which may be closed."""
         append_text(self._path, line + '\n')
+        tqdm.write(line)
 
     def write_means(self, step, **figures):
         """Write the mean losses since the last call, and `figures`, as those of `step`."""
         means = dict(self.window.means(), **figures)
-        self.write(log_line(step, means))
         self._board.add_summary(tf.Summary(value=[
             tf.Summary.Value(tag=name, simple_value=value) for name, value in means.items()]), step)
         self.window = self.window.empty()
+        self.write(log_line(step, means))
 
     def flush(self):
         """Write what TensorBoard has not got yet."""
@@ -103,12 +103,23 @@ def log_line(step, means):
 
 
 def _cut(path, step):
-    """Remove log lines of steps after `step`, and a line that is cut off: the run writes them again."""
-    kept = []
-    if os.path.exists(path) and file_size(path):
-        with open(path, encoding='utf-8', errors='replace') as lines:
-            for line in lines:
-                match = re.match(r'step (\d+) .*\n$', line)
-                if match and int(match.group(1)) <= step:
-                    kept.append(line)
-    write_text(path, ''.join(kept))
+    """Remove log lines of steps after `step`, and a line that is cut off: the run writes them again.
+
+    Where the run starts at the beginning, the log of an earlier one is renamed.
+    """
+    if not (os.path.lexists(path) and file_size(path)):
+        return
+    with open(path, encoding='utf-8', errors='surrogateescape') as text:
+        lines = text.readlines()
+    steps = [re.match(r'step (\d+) ', line) for line in lines]
+    if not step and any(steps):
+        number = next(number for number in itertools.count(1) if not os.path.lexists('%s.%d' % (path, number)))
+        with write_errors(path):
+            os.rename(path, '%s.%d' % (path, number))
+        print('the log of an earlier training is now %s' % printable('%s.%d' % (path, number)))
+        return
+    kept = [line for line, match in zip(lines, steps)
+            if line.endswith('\n') and not (match and int(match.group(1)) > step)]
+    if kept != lines:
+        with atomic_write(path) as partial, open(partial, 'w', encoding='utf-8', errors='surrogateescape') as text:
+            text.writelines(kept)

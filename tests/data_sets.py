@@ -1,6 +1,7 @@
 """Tiny data sets, demo worlds and feature files for the tests; how scripts are run and errors caught."""
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -77,6 +78,11 @@ def python(*arguments, **options):
     """Run a script in a process of its own; returns what subprocess does."""
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           universal_newlines=True, timeout=600, **options)
+
+
+def own_lines(errors):
+    """The lines of a script's standard error that are not of TensorFlow 2, which cannot be hidden while it loads."""
+    return [line for line in errors.splitlines() if not re.match(r'WARNING: All log messages|[IWE]\d{4} ', line)]
 
 
 def make_world(folder):

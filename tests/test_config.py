@@ -49,8 +49,9 @@ def test_help_says_which_preset_a_default_is_of(script):
 def test_a_script_shows_what_it_reads_and_nothing_else():
     assert '--learning_rate' in help_of(TRAIN) and '--nms_tiou' not in help_of(TRAIN)
     assert '--nms_tiou' in help_of(TEST) and '--learning_rate' not in help_of(TEST)
-    for flag in ('--source_clips', '--source_classes', '--mode ', '--batch_size', '--accept_changes'):
+    for flag in ('--source_clips', '--source_classes', '--mode ', '--batch_size'):
         assert flag not in help_of(TEST)
+    assert '--accept_changes' in help_of(TEST) and '--accept_changes' not in help_of(CHECK)
     assert '--source_clips' in help_of(CHECK) and '--threads' not in help_of(CHECK)
     assert '--bad_data' not in help_of(CHECK) and '--model_dir' not in help_of(CHECK)
 
@@ -73,7 +74,7 @@ def test_set_gives_what_has_no_flag():
     assert config.train.rate_boundaries == (80, 160) and config.model.level_widths == (32, 48)
     assert config.data.max_segments == 3 and config.data.foreground_clips == 4
     assert config.data.moment_clips == 2 and config.data.clip_frames == 16
-    assert config.train.max_steps == 7 and config.train.accept_changes
+    assert config.train.max_steps == 7 and config.accept_changes
     assert config.train.faults == settings.Faults(odd_end_without_start=True)
     assert config.data.data_root == 'data/demo'
 
@@ -125,7 +126,7 @@ def test_what_is_of_one_run_is_not_taken_from_a_snapshot(tmp_path):
     with open(path, 'w') as file:
         json.dump(settings.to_dict(config_of(TRAIN, '--resume', 'never', '--accept_changes', 'on')), file)
     config = config_of(TRAIN, '--config', path)
-    assert config.resume == 'auto' and not config.train.accept_changes
+    assert config.resume == 'auto' and not config.accept_changes
 
 
 def test_a_flag_is_not_abbreviated(capsys):
@@ -159,7 +160,10 @@ def test_differences_are_of_what_the_script_computes_with():
         'feature_width 64 (this run: 32)', 'source_classes 20 (this run: 7)', 'learning_rate 0.001 (this run: 0.5)',
         'max_segments 25 (this run: 4)']
     assert settings.differences(saved, changed, ['model'], TEST) == ['feature_width 64 (this run: 32)']
-    assert settings.differences({'model': {'unknown': 1}}, changed, settings.PARTS) == []
+    del saved['data']['max_segments'], saved['data']['exact_lengths']  # as an earlier version wrote it
+    assert settings.differences(saved, changed, ['data']) == ['max_segments 25 (this run: 4)']
+    exact = settings.override(PRESETS['demo'], exact_lengths=True)
+    assert settings.differences(saved, exact, settings.PARTS) == ['exact_lengths False (this run: True)']
 
 
 def test_the_page_of_settings_is_up_to_date():

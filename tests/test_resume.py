@@ -5,6 +5,8 @@ so that numbers are equal bit for bit, and with one graph for all runs.
 """
 import collections
 import contextlib
+import errno
+import itertools
 import json
 import os
 import shutil
@@ -14,6 +16,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -58,7 +61,7 @@ def find_start(config):
     return snapshots.find_start(
         config.model_dir, config.resume,
         lambda saved: settings.differences(saved, config, snapshots.SETTINGS),
-        config.train.accept_changes, training_log.check_progress)
+        config.accept_changes, training_log.check_progress)
 
 
 # The runs of the training graph
@@ -249,12 +252,29 @@ def small_config(tmp_path, **changes):
         model_dir=str(tmp_path / 'models'), batch_size=1, snapshot_step=1, log_step=2, max_steps=8), **changes))
 
 
-def train_small(config, factors=()):
-    """aher_k600_train.run on a graph of one layer; `factors` multiply the loss of the first steps."""
+TRAINED_ON = {'target': {'class_names': ['a', 'b'], 'videos': 1, 'names': 'x', 'labels': 'x', 'segments': 'x',
+                         'durations': 'x'}}
+
+
+def train_small(config, factors=(), trained_on=TRAINED_ON, failures=()):
+    """aher_k600_train.run on a graph of one layer; `factors` multiply the loss of the first steps.
+
+    `failures` {step: error} are those of reading the samples.
+    """
+    bad = BadData(config.model_dir, False, 0.01)
+
+    def read(steps_done):
+        if steps_done + 1 in failures:
+            bad.failures.append(failures[steps_done + 1])
+            raise bad.failures[0]
+        return np.float32(1)
+
     with tf.Graph().as_default():
         weights = tf.get_variable('weights', initializer=np.arange(3000, dtype=np.float32), use_resource=True)
         counter, rate = tf.train.get_or_create_global_step(), tf.constant(0.1)
         loss = tf.reduce_sum(weights ** 2) * tf.constant(list(factors) + [1.0] * 50)[counter]
+        if failures:
+            loss *= tf.numpy_function(read, [counter], tf.float32)
         chain = UpdateChain(skip_not_finite=config.train.on_nan == 'skip')
         chain.add('1_small', {'loss': loss}, [weights], {'loss': tf.train.AdamOptimizer(rate)})
         with chain.after_last():
@@ -262,9 +282,10 @@ def train_small(config, factors=()):
         step = aher_k600_train.Step(chain, {'small/loss': loss}, rate, counter, op)
         video = data_loader.Video('video', 0, 1.0, 8, 1, np.zeros((0, 2)), False)
         stream = data_loader.Stream(None, tf.no_op(), tf.placeholder_with_default(np.int64(0), []),
-                                    {'moments': collections.defaultdict(lambda: (video, 0))},
-                                    BadData(config.model_dir, False, 0.01), 'summary')
-        with mock.patch.object(aher_k600_train, 'training_stream', lambda *_: stream), \
+                                    {'moments': collections.defaultdict(lambda: (video, 0))}, bad, 'summary')
+        tables = data_loader.TrainingTables([video], [video], collections.Counter(), bad, trained_on)
+        with mock.patch.object(aher_k600_train, 'training_tables', lambda *_: tables), \
+                mock.patch.object(aher_k600_train, 'training_stream', lambda *_: stream), \
                 mock.patch.object(aher_k600_train, 'training_step', lambda *_: step), \
                 mock.patch.object(aher, 'group_variables', lambda *_: [weights]):
             aher_k600_train.run(config)
@@ -317,15 +338,27 @@ def test_what_is_trained_already_and_changed_tables(tmp_path, capsys):
     config = small_config(tmp_path, max_steps=0)
     train_small(config)
     assert snapshots.steps_in(config.model_dir) == [0]
-    assert exit_status(lambda: aher_k600_train.run(config)) == 0
+    capsys.readouterr()
+    train_small(config)
     assert 'step_0: training has reached step 0 already' in capsys.readouterr().out
-    path = os.path.join(config.model_dir, snapshots.STATE_PREFIX + '0.json')
-    edit_record(path, lambda record: record['progress'].update(next_videos={'moments': ['another']}))
-    with pytest.raises(InputError, match='the tables have changed since this snapshot: step 1 '):
-        train_small(small_config(tmp_path))
-    train_small(small_config(tmp_path, accept_changes=True))
+    other = {'target': dict(TRAINED_ON['target'], labels='y')}
+    for changed in (config, small_config(tmp_path)):  # trained already, or not
+        with pytest.raises(InputError, match=r'step_0.json: trained with 1 target videos with other labels \(this '
+                                             r'run: 1; .*k600_train_val_gt.txt\); give the same flags and data, or '):
+            train_small(changed, trained_on=other)
+    train_small(small_config(tmp_path, accept_changes=True), trained_on=other)
     assert snapshots.steps_in(config.model_dir) == list(range(9))
     assert snapshots.steps_in(config.model_dir, snapshots.STATE_PREFIX) == [7, 8]
+
+
+def test_a_snapshot_that_does_not_say_what_it_was_trained_on_is_resumed_with_a_warning(tmp_path, capsys):
+    config = small_config(tmp_path, max_steps=2)
+    train_small(config)
+    edit_record(snapshots.path(config.model_dir, 2) + '.json', lambda record: record.pop('trained_on'))
+    capsys.readouterr()
+    train_small(small_config(tmp_path, max_steps=3))
+    assert 'warning: the snapshot is of an earlier version and does not say' in capsys.readouterr().out
+    assert find_start(config).step == 3
 
 
 def test_ctrl_c_writes_a_snapshot(tmp_path):
@@ -338,24 +371,94 @@ def test_ctrl_c_writes_a_snapshot(tmp_path):
         train_small(other)
 
 
+@pytest.mark.parametrize('failure, text', [
+    (InputError('v.npy: gone'), 'v.npy: gone; the snapshot of step 4 is written; the same command continues from it'),
+    (OSError(5, 'Input/output error', 'v.npy'), "Input/output error: 'v.npy'; the snapshot of step 4 is written")])
+def test_a_sample_that_cannot_be_read_loses_no_steps(tmp_path, failure, text):
+    whole, config = [small_config(tmp_path, snapshot_step=100, model_dir=str(tmp_path / name)) for name in 'ab']
+    train_small(whole)
+    with pytest.raises(InputError) as caught:
+        train_small(config, failures={5: failure})
+    assert text in str(caught.value) and snapshots.steps_in(config.model_dir) == [4]
+    train_small(config)
+    ends = [values_of(snapshots.path(each.model_dir, 8)) for each in (whole, config)]
+    assert all(np.array_equal(ends[0][name], ends[1][name]) for name in ends[0])
+    assert log_of(tmp_path / 'a') == log_of(tmp_path / 'b')
+
+
+def test_a_failure_before_the_first_step_saves_nothing(tmp_path):
+    config = small_config(tmp_path)
+    with pytest.raises(InputError, match='v.npy: gone$'):
+        train_small(config, failures={1: InputError('v.npy: gone')})
+    assert not snapshots.steps_in(config.model_dir)
+
+
+@pytest.mark.parametrize('signalled', [False, True])
+def test_an_output_that_is_closed_loses_no_steps(tmp_path, signalled):
+    """As after `| head`, or after the terminal is closed, which also sends SIGHUP."""
+    config, write = small_config(tmp_path, snapshot_step=100, log_step=3), tqdm.write
+
+    def closed_after_first_line(line):
+        if 'step 6' in line or 'snapshot' in line:
+            raise BrokenPipeError(errno.EPIPE, 'Broken pipe')
+        write(line)
+
+    expected = (Interrupted, 'stopped by SIGHUP; the snapshot of step 5 is') if signalled else (
+        InputError, 'standard output: .*Broken pipe; the snapshot of step 6 is written')
+    with mock.patch.object(tqdm, 'write', closed_after_first_line), pytest.raises(expected[0], match=expected[1]), \
+            signal_at(5 if signalled else None, signal.SIGHUP):
+        train_small(config)
+    train_small(config)
+    assert [line.split()[1] for line in log_of(tmp_path / 'models')] == ['3', '6']
+    whole = small_config(tmp_path, snapshot_step=100, log_step=3, model_dir=str(tmp_path / 'whole'))
+    train_small(whole)
+    assert log_of(tmp_path / 'models') == log_of(tmp_path / 'whole')
+
+
+def test_a_clock_that_stands_still(tmp_path):
+    with mock.patch.object(aher_k600_train.time, 'time', itertools.count(10, -1).__next__), \
+            mock.patch.object(aher_k600_train.time, 'monotonic', lambda: 7.0):
+        train_small(small_config(tmp_path, max_steps=2))
+    assert (tmp_path / 'models' / training_log.LOG_NAME).read_text().endswith('steps_per_second nan\n')
+
+
+def test_a_wrong_initial_checkpoint_is_told_before_the_graph_is_built(tmp_path):
+    with mock.patch.object(aher_k600_train, 'Trainer', mock.Mock()) as built, \
+            mock.patch.object(aher_k600_train, 'training_tables', lambda *_: mock.Mock(trained_on=TRAINED_ON)):
+        config = small_config(tmp_path, init_checkpoint=str(tmp_path / 'nowhere'))
+        with pytest.raises(InputError, match='nowhere: no readable snapshot'):
+            aher_k600_train.run(config)
+        assert not built.called
+    train_small(small_config(tmp_path, max_steps=1))
+    prefix = snapshots.path(str(tmp_path / 'models'), 1)
+    with mock.patch.object(aher_k600_train, 'Trainer', mock.Mock()) as built, \
+            mock.patch.object(aher_k600_train, 'training_tables', lambda *_: mock.Mock(trained_on=TRAINED_ON)):
+        aher_k600_train.run(small_config(tmp_path, model_dir=str(tmp_path / 'new'),
+                                         init_checkpoint=prefix + '.index'))
+        assert built.call_args[0][0].train.init_checkpoint == prefix
+
+
 def test_a_resumed_run_keeps_the_list_of_bad_data(tmp_path, monkeypatch):
     config = small_config(tmp_path, max_steps=1)
     found = []
 
-    def trainer(_, resumed):
+    def training_tables(_, resumed):
         found.append(resumed)
-        return mock.Mock()
+        return mock.Mock(trained_on=TRAINED_ON)
 
     train_small(config)
-    monkeypatch.setattr(aher_k600_train, 'Trainer', trainer)
+    monkeypatch.setattr(aher_k600_train, 'training_tables', training_tables)
+    monkeypatch.setattr(aher_k600_train, 'Trainer', mock.Mock())
     for folder in ('new', 'models'):
         aher_k600_train.run(small_config(tmp_path, model_dir=str(tmp_path / folder)))
-    assert found == [False, True]
+    aher_k600_train.run(small_config(tmp_path, model_dir=str(tmp_path / 'new'),
+                                     resume=snapshots.path(config.model_dir, 1)))
+    assert found == [False, True, True]
 
 
 @pytest.mark.parametrize('changes', [3, {}, {'window': 3}, {'window': {'sums': {'a': 'x'}, 'steps': 1}},
-                                     {'window': {'other': 1}}, {'window': {'sums': {'a': 1}}}, {'next_videos': 3}],
-                         ids=range(7))
+                                     {'window': {'other': 1}}, {'window': {'sums': {'a': 1}}}],
+                         ids=range(6))
 def test_a_progress_that_no_run_saves_is_damage(tmp_path, capsys, changes):
     config = small_config(tmp_path, max_steps=2)
     train_small(config)
@@ -420,8 +523,9 @@ def test_an_interrupted_test_gives_the_same_bytes(runs, capsys, monkeypatch):
 
         def test(results, interrupted=False, resume='auto', **changes):
             mine = settings.override(config, results_dir=str(world / results), resume=resume, **changes)
-            file = ResultsFile(os.path.join(mine.results_dir, name),
-                               aher_k600_test.origin_of(tester, checksums, mine, 'xyz'))
+            origin = aher_k600_test.origin_of(checksums, mine, 'xyz')
+            origin.update(aher_k600_test.origin_of_data(mine, tester.videos))
+            file = ResultsFile(os.path.join(mine.results_dir, name), origin)
             capsys.readouterr()
             with mock.patch.object(ResultsFile, 'add', add_and_interrupt if interrupted else add):
                 return exit_status(lambda: aher_k600_test.test_snapshot(session, tester, prefix, file, mine, 'xyz'))
@@ -445,7 +549,7 @@ def test_an_interrupted_test_gives_the_same_bytes(runs, capsys, monkeypatch):
         assert (world / 'twice' / name).read_bytes() == expected and not partial.exists()
 
         del restored[:]
-        assert test('twice') == 0 and not restored and 'kept from an earlier run' in capsys.readouterr().out
+        assert test('twice') == 0 and not restored
         assert test('twice', resume='never') == 0 and len(restored) == 1
         assert test('twice', interrupted=True, max_detections=7, resume='never') == 130
         assert test('twice') == 0 and len(restored) == 2  # the finished results are complete, with these settings

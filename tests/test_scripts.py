@@ -4,15 +4,20 @@ import json
 import os
 import re
 import shutil
+import sys
+from unittest import mock
 
+import h5py
 import numpy as np
 import pytest
-from data_sets import make_world, python
+from data_sets import make_world, own_lines, python
+from run_helpers import edit_record
 
 import aher_k600_test
 import aher_k600_train
 import aher_model as aher
 import config as settings
+import data_loader
 from runtime import files, snapshots
 from runtime.errors import InputError, exit_status
 from runtime.session import new_session, tf
@@ -49,14 +54,21 @@ def trained(world):
     done = python('aher_k600_train.py', *common, '--max_steps', '4', '--snapshot_step', '2', '--log_step', '1',
                   '--batch_size', '4')
     assert done.returncode == 0, done.stderr
-    assert 'unusable segments' in done.stdout and 'WARNING' not in done.stderr
+    assert 'unusable segments' in done.stdout and 'WARNING' not in ''.join(own_lines(done.stderr))
     return world
 
 
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_help(script):
     done = python(script, '--help')
-    assert done.returncode == 0 and 'usage:' in done.stdout and not done.stderr
+    assert done.returncode == 0 and 'usage:' in done.stdout and not own_lines(done.stderr)
+
+
+@pytest.mark.parametrize('script', SCRIPTS[:2])
+def test_help_without_docstrings_on_an_ascii_terminal(script):
+    without = ['-OO'] if sys.version_info >= (3, 8) else []  # TensorFlow 1.15 itself needs its docstrings
+    done = python(*without, script, '--help', env=dict(os.environ, PYTHONIOENCODING='ascii'))
+    assert done.returncode == 0 and '--model_dir' in done.stdout
 
 
 def test_help_names_every_default():
@@ -108,7 +120,9 @@ def test_testing_and_evaluating(trained):
     done = python('aher_k600_test.py', *common, *results)
     assert done.returncode == 0, done.stderr
     assert '5 target validation videos' in done.stdout
-    header, first, second, best = done.stdout.splitlines()[-4:]
+    header, first, second, best, *figures = done.stdout.splitlines()[-6:]
+    assert figures == ['figure %s' % path for path in sorted(
+        (trained / 'results').glob('*.png'), key=lambda path: path.name, reverse=True)] and len(figures) == 2
     assert header.split()[:4] == ['step', 'accuracy', 'AUC', 'AR@100'] and best.startswith('best: step')
     assert [first.split()[0], second.split()[0]] == ['2', '4']
     assert (trained / 'results' / 'test_results_log.txt').read_text().count('best: step') == 1
@@ -191,6 +205,17 @@ def test_uniform_proposals(trained, capsys):
     np.testing.assert_allclose(windows, [[0, 60], [0, 40], [20, 60], [0, 30], [15, 45], [30, 60]])
 
 
+@pytest.mark.parametrize('count', [1, 2, 3, 4, 6, 7, 99, 100, 105, 106, 1000])
+def test_uniform_windows_are_those_of_the_definition(count):
+    windows = [(index / (k + 1), (index + 2) / (k + 1)) for k in range(1, count + 1) for index in range(k)]
+    np.testing.assert_array_equal(aher_k600_test.uniform_windows(61.7, count), 61.7 * np.array(windows[:count]))
+
+
+def test_very_many_uniform_windows():
+    windows = aher_k600_test.uniform_windows(1.0, 10 ** 6)  # a list of k windows for each k up to it would not fit
+    assert windows.shape == (10 ** 6, 2) and windows.max() == 1
+
+
 def test_labels_a_video():
     detections = aher.Detections(
         scores=np.array([0.5, 0.2, 0]), segments=np.array([[0, 1], [2, 4], [0, 0]]), classes=None,
@@ -256,6 +281,255 @@ def test_a_snapshot_of_a_plain_saver_restores(tmp_path):
             np.testing.assert_array_equal(value, values[variable.op.name])
 
 
+# Results that are there already, and what they come from
+
+@pytest.fixture
+def no_graph(monkeypatch):
+    """Makes a test fail that builds the graph: what is wrong is told before."""
+    def build(config):
+        raise AssertionError('the graph is built')
+    monkeypatch.setattr(aher_k600_test, 'build', build)
+
+
+@pytest.fixture(scope='module')
+def tested(trained):
+    """The folder of results of both snapshots."""
+    common, results = flags(trained, results='tested')
+    run_main(aher_k600_test, *common, *results)
+    return trained / 'tested'
+
+
+def contents(folder):
+    """{name: bytes} of the files in a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize('given, what', [
+    (['--nms_tiou', '0.7'], 'nms_tiou 0.5 (this run: 0.7)'),
+    (['--score_by', 'iou', '--resume', 'never'], 'score_by proposal (this run: iou)'),
+    (['--target_features', 'cvs_records_k600'], 'features in ')])
+def test_results_of_other_settings_are_not_replaced(trained, tested, no_graph, capsys, given, what):
+    before, (common, _) = contents(tested), flags(trained)
+    error = error_of(capsys, aher_k600_test, *common, '--results_dir', str(tested), *given)
+    assert '%s: found results with %s' % (tested / (aher_k600_test.RESULTS_NAME % 2), what) in error
+    assert 'give another --results_dir, or replace them with --force' in error and contents(tested) == before
+
+
+def test_results_of_another_training_are_not_replaced(trained, tested, tmp_path, no_graph, capsys):
+    for path in (trained / 'models').glob(snapshots.PREFIX + '2.*'):  # as if another training had reached step 4
+        shutil.copy(str(path), str(tmp_path / path.name.replace('step_2', 'step_4')))
+    before, (common, _) = contents(tested), flags(trained, models=str(tmp_path))
+    error = error_of(capsys, aher_k600_test, *common, '--results_dir', str(tested))
+    assert 'step-4.json: found results with another snapshot of this step; give another' in error
+    assert contents(tested) == before
+
+
+def test_results_of_other_videos_are_not_replaced(trained, tested, capsys):
+    before, (common, _) = contents(tested), flags(trained)
+    error = error_of(capsys, aher_k600_test, *common, '--results_dir', str(tested), '--target_labels', 'nowhere.txt')
+    assert 'found results with other validation videos; ' in error and contents(tested) == before
+
+
+@pytest.mark.parametrize('end', ['.json', '.partial.jsonl'])
+def test_a_users_own_file_is_not_replaced(trained, tmp_path, no_graph, capsys, end):
+    path = tmp_path / (aher_k600_test.RESULTS_NAME % 4).replace('.json', end)
+    path.write_text('{"results": {}}\n')
+    common, _ = flags(trained)
+    error = error_of(capsys, aher_k600_test, *common, '--results_dir', str(tmp_path))
+    assert '%s: found results with an unknown origin' % path in error and '--force' in error
+    assert path.read_text() == '{"results": {}}\n'
+
+
+def test_force_replaces_results_and_the_same_command_keeps_them(trained, tested, tmp_path, capsys):
+    results, (common, _) = tmp_path / 'results', flags(trained)
+    shutil.copytree(str(tested), str(results))
+    arguments = [*common, '--results_dir', str(results), '--steps', '4']
+    path = results / (aher_k600_test.RESULTS_NAME % 4)
+    run_main(aher_k600_test, *arguments, '--max_detections', '7', '--force')
+    assert 'made again, because %s was made from other test\n' % path in capsys.readouterr().out
+    assert max(map(len, json.loads(path.read_text())['results'].values())) <= 7
+    written = path.read_bytes()
+    run_main(aher_k600_test, *arguments, '--max_detections', '7', '--force')
+    assert 'results %s: kept from an earlier run' % path in capsys.readouterr().out
+    assert path.read_bytes() == written and (results / (aher_k600_test.RESULTS_NAME % 2)).exists()
+    assert '--force' in error_of(capsys, aher_k600_test, *arguments)
+
+
+def test_features_extracted_anew_are_tested_anew(trained, tmp_path, capsys):
+    arguments, folder, results = own_features(trained, tmp_path)
+    path = results / (aher_k600_test.RESULTS_NAME % 4)
+    run_main(aher_k600_test, *arguments)
+    before = json.loads(path.read_text())['results']
+    np.save(str(folder / 'c.npy'), np.load(str(folder / 'c.npy')) * 2)
+    capsys.readouterr()
+    run_main(aher_k600_test, *arguments)
+    assert 'made again, because %s was made from other feature files' % path in capsys.readouterr().out
+    after = json.loads(path.read_text())['results']
+    assert [name for name in before if before[name] != after[name]] == ['c']
+
+
+def test_the_origin_tells_features_apart(trained, tmp_path):
+    def origin(path):
+        data = config.data._replace(target_features=str(path))
+        return aher_k600_test.origin_of_data(config._replace(data=data), videos)
+
+    _, folder, _ = own_features(trained, tmp_path)
+    config = settings.PRESETS['demo']
+    videos = [data_loader.Video(name, 0, 1.0, 8, 1, np.zeros((0, 2)), False) for name in 'abcdef']  # f has none
+    os.symlink('features', str(tmp_path / 'link'))
+    found = [origin(folder)]
+    assert origin(tmp_path / 'link') == found[0] and found[0]['feature_files']['number'] == 5
+    status = (folder / 'c.npy').stat()
+    os.utime(str(folder / 'c.npy'), ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    found.append(origin(folder))
+    os.symlink('nowhere', str(folder / 'f.npy'))
+    assert origin(folder) == found[-1]
+    np.savetxt(str(folder / 'f.csv'), np.ones((4, 4)))  # no video's: its .npy is read
+    assert origin(folder) == found[-1]
+    with h5py.File(str(tmp_path / 'features.h5'), 'w') as file:
+        file['a'] = np.ones((4, 64))
+    found.append(origin(folder))  # the converted file is preferred
+    assert found[-1]['feature_files']['number'] == 1
+    os.utime(str(tmp_path / 'features.h5'), ns=(0, 5))
+    found.append(origin(folder))
+    assert all(one != other for number, one in enumerate(found) for other in found[:number])
+
+
+def test_only_temporary_files_of_the_script_are_removed(trained, tested, tmp_path):
+    kept = ['notes_step-4.tar.partial7', 'results_step-4.json.partial7', 'ap_step-4.png', 'ap_step-4.png.partial7x',
+            'ap_step-4.png.partial']
+    removed = ['ap_step-4.png.partial7', 'ar_an_step-10.png.partial7'] + [
+        'results_aher_k600_gendec_step-4%s.partial2020' % end for end in ('.json', '.origin.json', '.partial.jsonl')]
+    for name in kept + removed:
+        (tmp_path / name).write_text('')
+    for name in ('backup.partial2020', 'ap_step-5.png.partial7'):
+        (tmp_path / name).mkdir()
+    common, _ = flags(trained)
+    with mock.patch.object(aher_k600_test, 'run'):
+        run_main(aher_k600_test, *common, '--results_dir', str(tmp_path))
+    assert set(os.listdir(str(tmp_path))) == {*kept, 'backup.partial2020', 'ap_step-5.png.partial7', '.test.lock'}
+
+
+@pytest.mark.parametrize('kind', ['pipe', 'folder'])
+@pytest.mark.parametrize('name', ['results_aher_k600_gendec_step-4' + end for end in (
+    '.json', '.origin.json', '.partial.jsonl')] + [aher_k600_test.LOG_NAME])
+def test_a_pipe_or_folder_in_place_of_a_file_is_one_line(trained, tmp_path, no_graph, capsys, kind, name):
+    {'pipe': os.mkfifo, 'folder': os.mkdir}[kind](str(tmp_path / name))
+    common, _ = flags(trained)
+    error = error_of(capsys, aher_k600_test, *common, '--results_dir', str(tmp_path))
+    assert '%s: found a ' % (tmp_path / name) in error and 'expected a file' in error
+
+
+# The table and the figures
+
+def test_a_row_is_there_as_soon_as_its_snapshot_is_tested(trained, tested, tmp_path, capsys):
+    results, (common, _) = tmp_path / 'results', flags(trained)
+    shutil.copytree(str(tested), str(results))
+    (results / aher_k600_test.LOG_NAME).unlink()
+    real = aher_k600_test.test_snapshot
+
+    def test_snapshot(session, tester, prefix, *others):
+        if prefix.endswith('step_4'):
+            raise InputError('the disk is gone')
+        return real(session, tester, prefix, *others)
+
+    with mock.patch.object(aher_k600_test, 'test_snapshot', test_snapshot):
+        assert 'the disk is gone' in error_of(capsys, aher_k600_test, *common, '--results_dir', str(results))
+    header, row = (results / aher_k600_test.LOG_NAME).read_text().splitlines()
+    assert header.split()[0] == 'step' and row.split()[0] == '2'
+
+
+@pytest.mark.parametrize('fault', ['folder', 'matplotlib'])
+def test_a_figure_that_cannot_be_drawn_is_one_warning_after_the_table(trained, tested, tmp_path, capsys, monkeypatch,
+                                                                      fault):
+    shutil.copytree(str(tested), str(tmp_path / 'results'))
+    for path in (tmp_path / 'results').glob('*.png'):
+        path.unlink()
+    if fault == 'folder':
+        for step in (2, 4):
+            (tmp_path / 'results' / ('ap_step-%d.png' % step)).mkdir()
+    else:
+        def draw_ap(_):
+            raise RuntimeError('no font\nis found')
+        monkeypatch.setattr(aher_k600_test, 'draw_ap', draw_ap)
+    common, _ = flags(trained)
+    run_main(aher_k600_test, *common, '--results_dir', str(tmp_path / 'results'))
+    _, first, second, best, figure, warning = capsys.readouterr().out.splitlines()[-6:]
+    assert (first.split()[0], second.split()[0]) == ('2', '4') and best.startswith('best: step ')
+    assert figure.startswith('figure ') and os.path.exists(figure[len('figure '):])
+    assert warning.startswith('warning: ') and '%s' % (tmp_path / 'results' / 'ap_step-') in warning
+
+
+@pytest.mark.parametrize('name', ['red \x1b[31m', 'latin-1 \udcfc'])
+def test_paths_reach_the_terminal_with_escapes(trained, tested, tmp_path, capsys, name):
+    folder, (common, _) = str(tmp_path / name), flags(trained)
+    shutil.copytree(str(tested), folder)
+    os.remove(os.path.join(folder, aher_k600_test.RESULTS_NAME % 4))
+    run_main(aher_k600_test, *common, '--results_dir', folder)
+    output = capsys.readouterr().out
+    assert 'kept from an earlier run' in output and 'figure ' in output
+    assert re.search(r'\\x1b|\\udcfc', output) and all(line.isprintable() for line in output.splitlines())
+    assert os.path.exists(os.path.join(folder, aher_k600_test.RESULTS_NAME % 4))
+
+
+# What a snapshot was trained on
+
+def trained_on_these(trained, tmp_path, **changes):
+    """Copy the snapshots to tmp_path/models; theirs is what they were trained on, with `changes` of the target."""
+    shutil.copytree(str(trained / 'models'), str(tmp_path / 'models'))
+    data = settings.PRESETS['demo'].data._replace(data_root=str(trained / 'data'))
+    config = data_loader.resolve_classes(settings.PRESETS['demo']._replace(data=data, results_dir=str(tmp_path)))
+    target = data_loader.target_trained_on(config)[0]['target']
+    for step in (2, 4):
+        edit_record(str(tmp_path / 'models' / (snapshots.PREFIX + '%d.json' % step)),
+                    lambda record: record.update(trained_on={'target': dict(target, **changes)}))
+    common, _ = flags(trained, models=str(tmp_path / 'models'))
+    return [*common, '--results_dir', str(tmp_path / 'results')]
+
+
+def swap_class_names(trained, tmp_path):
+    """Write the class names in another order → the flag that names their file."""
+    names = (trained / 'data' / 'k600_category.txt').read_text().splitlines()
+    (tmp_path / 'names.txt').write_text('\n'.join([names[1], names[0]] + names[2:]))
+    return names, ['--target_categories', str(tmp_path / 'names.txt')]
+
+
+def test_a_snapshot_is_not_tested_with_class_names_in_another_order(trained, tmp_path, no_graph, capsys):
+    arguments = trained_on_these(trained, tmp_path)
+    names, flag = swap_class_names(trained, tmp_path)
+    error = error_of(capsys, aher_k600_test, *arguments, *flag)
+    assert 'step_2.json: trained with other target class names: line 1 is %s (this run: %s in %s)' % (
+        names[0], names[1], tmp_path / 'names.txt') in error and '--accept_changes on' in error
+
+
+def test_a_snapshot_of_other_videos_is_tested_with_accept_changes_only(trained, tmp_path, capsys):
+    arguments = trained_on_these(trained, tmp_path, videos=7, segments='other')
+    arguments += ['--steps', '4']
+    with mock.patch.object(aher_k600_test, 'build', side_effect=AssertionError):
+        error = error_of(capsys, aher_k600_test, *arguments)
+    assert 'trained with 7 target videos with other segments (this run: ' in error
+    run_main(aher_k600_test, *arguments, '--accept_changes', 'on')
+    output, prefix = capsys.readouterr().out, tmp_path / 'models' / (snapshots.PREFIX + '4')
+    assert 'warning: %s.json: trained with 7 target videos' % prefix in output
+    assert 'best: step 4' in output and 'do not say what they were trained on' not in output
+
+
+@pytest.mark.parametrize('kind', ['of an older version', 'of the authors', 'of something else'])
+def test_a_snapshot_that_does_not_say_what_it_was_trained_on_is_tested(trained, tmp_path, capsys, kind):
+    arguments, path = trained_on_these(trained, tmp_path), tmp_path / 'models' / (snapshots.PREFIX + '2.json')
+    if kind == 'of the authors':
+        path.unlink()
+    else:
+        record = json.loads(path.read_text())
+        record.update(trained_on=3) if 'else' in kind else record.pop('trained_on')
+        path.write_text(json.dumps(record))
+    with mock.patch.object(aher_k600_test, 'build', side_effect=InputError('the snapshots are checked')), \
+            pytest.raises(InputError, match='the snapshots are checked'):
+        aher_k600_test.main(arguments)
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith('warning: ')]
+    assert len(warnings) == 1 and 'do not say what they were trained on: 2; ' in warnings[0]
+
+
 # What users get wrong: one line, exit status 2
 
 def error_of(capsys, module, *arguments):
@@ -271,17 +545,17 @@ def error_of(capsys, module, *arguments):
 @pytest.mark.parametrize('script', SCRIPTS[:2])
 def test_missing_data_are_named_and_the_demo_offered(script, tmp_path):
     done = python(script, '--data_root', str(tmp_path / 'nothing'))
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert done.returncode == 2 and len(own_lines(done.stderr)) == 1
     assert 'k600_category.txt' in done.stderr and 'make demo' in done.stderr
 
 
-def test_no_snapshots(world, capsys):
+def test_no_snapshots(world, no_graph, capsys):
     common, results = flags(world, models='none')
     assert 'no snapshots' in error_of(capsys, aher_k600_test, *common, *results)
     assert 'no readable snapshot' in error_of(capsys, aher_k600_test, *common, *results, '--steps', '7')
 
 
-def test_a_snapshot_of_another_network(trained, capsys):
+def test_a_snapshot_of_another_network(trained, no_graph, capsys):
     common, results = flags(trained)
     error = error_of(capsys, aher_k600_test, *common, *results, '--transfer', 'identity')
     assert 'transfer' in error and 'step_2.json' in error
@@ -348,32 +622,41 @@ def test_hostile_snapshots(tmp_path):
             file.write(content)
 
 
-def test_a_skipped_video_has_no_results(trained, tmp_path, capsys):
-    folder = tmp_path / 'features'
+def own_features(trained, tmp_path):
+    """(arguments of a test of step 4, folder of its features, which are a copy, folder of its results)."""
+    folder, results = tmp_path / 'features', tmp_path / 'results'
     shutil.copytree(str(trained / 'data' / settings.PRESETS['demo'].data.target_features), str(folder))
-    (folder / 'c.npy').write_bytes(b'no array')
-    common, results = flags(trained, results='skipped')
-    arguments = [*common, *results, '--steps', '4', '--target_features', str(folder)]
-    assert 'c.npy: not a numpy array' in error_of(capsys, aher_k600_test, *arguments)
-    run_main(aher_k600_test, *arguments, '--bad_data', 'skip')
-    content = json.loads((trained / 'skipped' / (aher_k600_test.RESULTS_NAME % 4)).read_text())['results']
-    assert content['c'] == [] and all(content[name] for name in 'abde')
-    assert 'c,validation,' in (trained / 'skipped' / 'bad_data.csv').read_text()
-
-
-@pytest.mark.parametrize('resume, left, resumed', [
-    ('auto', '.partial.jsonl', True), ('auto', '.origin.json', True), ('auto', '.json', False),
-    ('never', '.partial.jsonl', False)])
-def test_a_resumed_test_keeps_the_list_of_bad_data(trained, tmp_path, capsys, monkeypatch, resume, left,
-                                                        resumed):
-    def build(_, resumed):
-        raise InputError('goes on: %s' % resumed)
-
-    monkeypatch.setattr(aher_k600_test, 'build', build)
-    (tmp_path / (aher_k600_test.RESULTS_NAME % 4).replace('.json', left)).write_text('')
     common, _ = flags(trained)
-    assert 'goes on: %s' % resumed in error_of(capsys, aher_k600_test, *common, '--results_dir', str(tmp_path),
-                                               '--resume', resume)
+    return [*common, '--results_dir', str(results), '--steps', '4', '--target_features', str(folder)], folder, results
+
+
+@pytest.fixture(scope='module')
+def skipped(trained, tmp_path_factory):
+    """What own_features returns, of a test that has skipped video c."""
+    arguments, folder, results = own_features(trained, tmp_path_factory.mktemp('skipped'))
+    (folder / 'c.npy').write_bytes(b'no array')
+    run_main(aher_k600_test, *arguments, '--bad_data', 'skip')
+    return arguments, folder, results
+
+
+def test_a_skipped_video_has_no_results(skipped, capsys):
+    arguments, _, results = skipped
+    content = json.loads((results / (aher_k600_test.RESULTS_NAME % 4)).read_text())['results']
+    assert content['c'] == [] and all(content[name] for name in 'abde')
+    assert 'c,validation,' in (results / 'bad_data.csv').read_text()
+    assert 'c.npy: not a numpy array' in error_of(capsys, aher_k600_test, *arguments, '--resume', 'never')
+
+
+def test_a_resumed_test_keeps_the_list_of_bad_data(skipped, trained, tmp_path, capsys):
+    arguments, folder, results = skipped
+    list_path, path = results / 'bad_data.csv', results / (aher_k600_test.RESULTS_NAME % 4)
+    capsys.readouterr()
+    run_main(aher_k600_test, *arguments, '--bad_data', 'skip')  # the video may be readable now
+    assert 'made again, because %s lacks videos that were skipped (1)' % path in capsys.readouterr().out
+    assert json.loads(path.read_text())['results']['c'] == [] and list_path.read_text().count('\nc,') == 1
+    shutil.copy(str(trained / 'data' / settings.PRESETS['demo'].data.target_features / 'c.npy'), str(folder))
+    run_main(aher_k600_test, *arguments, '--bad_data', 'skip')
+    assert all(json.loads(path.read_text())['results'].values()) and not list_path.exists()
 
 
 def test_features_of_another_width(world, capsys):

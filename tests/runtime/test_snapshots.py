@@ -3,6 +3,7 @@ import errno
 import os
 import resource
 import shutil
+import stat
 
 import pytest
 from run_helpers import SETTINGS, SmallGraph, differences, edit_record
@@ -43,11 +44,12 @@ def test_death_at_any_point_of_a_write(small, tmp_path, monkeypatch, max_to_keep
     assert len(copies) > 40
     found = []
     for copy in copies:
-        snapshots.remove_leftovers(copy)
+        snapshots.prepare_folder(copy)
         found.append(small.resumed_step(copy))
         assert not [name for name in os.listdir(copy) if 'partial' in name]
         for step in snapshots.steps_in(copy):
             assert os.path.exists(snapshots.path(copy, step) + '.json')
+        assert not snapshots.steps_without_index(copy)
     assert sorted(set(found)) == [2, 3, 4] and found == sorted(found)
     assert small.resumed_step() == 4
     assert snapshots.steps_in(folder) == {0: [1, 2, 3, 4], 1: [4], 2: [3, 4]}[max_to_keep]
@@ -72,10 +74,7 @@ def test_a_damaged_snapshot_is_skipped_for_the_one_before(small, capsys, name, e
     capsys.readouterr()
     assert small.resumed_step() == 1
     skipped = [line for line in capsys.readouterr().out.splitlines() if 'skipped: ' in line]
-    if (name, end, harm) == (snapshots.PREFIX, '.index', 'missing'):
-        assert not skipped  # without an .index file it never was complete
-    else:
-        assert len(skipped) == 1 and os.path.join(small.folder, name + '2') in skipped[0]
+    assert len(skipped) == 1 and os.path.join(small.folder, name + '2') in skipped[0]
 
 
 def test_a_changed_digit_of_settings_or_progress_is_damage(small, capsys):
@@ -118,10 +117,86 @@ def test_a_progress_that_the_run_refuses_is_damage(small, capsys):
         small.find_start(snapshots.path(small.folder, 2), check_progress=check)
 
 
-def test_a_folder_in_place_of_a_file_is_one_line(small):
-    os.mkdir(os.path.join(small.folder, snapshots.STATE_PREFIX + '9.index_old'))
-    with pytest.raises(InputError, match='cannot be written: Is a directory'):
-        snapshots.remove_leftovers(small.folder)
+def test_nothing_that_is_not_ours_is_removed(small):
+    theirs = ['backup.partial2020/x', snapshots.STATE_PREFIX + '9.index_old/x', snapshots.PREFIX + '1.tar.gz',
+              snapshots.PREFIX + '7.data-00000-of-00001', snapshots.STATE_PREFIX + '8.json', 'notes.partial7']
+    for name in theirs:
+        os.makedirs(os.path.dirname(os.path.join(small.folder, name)), exist_ok=True)
+        with open(os.path.join(small.folder, name), 'w') as file:
+            file.write('theirs')
+    snapshots.prepare_folder(small.folder)
+    for step in (1, 2, 3, 4):
+        small.save(step, max_to_keep=1)
+    for name in theirs:
+        with open(os.path.join(small.folder, name)) as file:
+            assert file.read() == 'theirs'
+    assert snapshots.steps_in(small.folder) == [4]
+
+
+def test_what_is_not_ours_in_place_of_the_temporary_folder(small, tmp_path):
+    partial, other = os.path.join(small.folder, snapshots.PARTIAL), tmp_path / 'other'
+    shutil.copytree(os.path.dirname(small.save(1)), str(other))
+    before = sorted(os.listdir(str(other)))
+    for make in (lambda: os.symlink(str(other), partial), lambda: open(partial, 'w').close(),
+                 lambda: os.mkfifo(partial)):
+        make()
+        for call in (lambda: snapshots.prepare_folder(small.folder), lambda: small.save(2)):
+            with pytest.raises(InputError, match='snapshot.partial: found a link or a file, expected the folder'):
+                call()
+        os.remove(partial)
+    for name in ('notes.txt', snapshots.PREFIX + '4.bak/x'):
+        os.makedirs(os.path.dirname(os.path.join(partial, name)))
+        open(os.path.join(partial, name), 'w').close()
+        with pytest.raises(InputError, match='snapshot.partial/[^/]*: found what no snapshot has; move it away'):
+            snapshots.prepare_folder(small.folder)
+        shutil.rmtree(partial)
+    assert sorted(os.listdir(str(other))) == before and snapshots.steps_in(small.folder) == [1]
+
+
+def test_a_snapshot_that_is_being_copied_is_waited_for(small, tmp_path, capsys):
+    small.save(1)
+    small.save(2)
+    copy = tmp_path / 'copy'
+    shutil.copytree(small.folder, str(copy))
+    index = snapshots.path(str(copy), 2) + '.index'
+    os.rename(index, str(tmp_path / 'later'))
+    snapshots.prepare_folder(str(copy))
+    assert small.resumed_step(str(copy)) == 1
+    assert 'skipped: %s: lacks its .index file' % snapshots.path(str(copy), 2) in capsys.readouterr().out
+    os.remove(snapshots.path(str(copy), 1) + '.index')
+    for resume in ('auto', 'never'):  # not: training begins anew, and overwrites them
+        with pytest.raises(InputError, match='step_2: found files of a snapshot, but no .index file; if somebody is'):
+            small.find_start(resume, str(copy))
+    os.rename(str(tmp_path / 'later'), index)
+    assert small.resumed_step(str(copy)) == 2
+
+
+def test_a_file_system_that_cannot_sync_folders_is_told(small, monkeypatch, capsys):
+    sync = os.fsync
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, 'fsync', fsync)
+    snapshots.prepare_folder(small.folder)
+    assert 'warning: %s: this file system cannot sync a folder' % small.folder in capsys.readouterr().out
+    small.save(1)
+    assert small.resumed_step() == 1
+
+
+def test_the_end_of_a_name_does_not_matter(small):
+    prefix = small.save(1)
+    for end in ('', '.index', '.json', '.data-00000-of-00001', '.meta'):
+        assert snapshots.without_end(prefix + end) == prefix
+    assert snapshots.read_checkpoint(prefix).has_tensor('weights')
+    with pytest.raises(snapshots.Damaged, match='nowhere: no readable snapshot'):
+        snapshots.read_checkpoint('nowhere')
+    os.remove(prefix + '.index')
+    os.mkfifo(prefix + '.index')
+    with pytest.raises(snapshots.Damaged, match='step_1.index: found a pipe'):
+        snapshots.read_checkpoint(prefix)
 
 
 def test_no_space_left(small, monkeypatch):
@@ -163,7 +238,7 @@ def test_a_snapshot_of_the_authors_is_tested_and_not_resumed_from(small):
     small.parts.model.saver.save(small.session, prefix)  # as the authors' code does
     with pytest.raises(InputError, match='resume from none of its 1 snapshots; give another --model_dir'):
         small.find_start()
-    snapshots.remove_leftovers(small.folder)
+    snapshots.prepare_folder(small.folder)
     assert snapshots.steps_in(small.folder) == [9]
     assert sorted(snapshots.check_settings(prefix, differences)) == ['.data-00000-of-00001', '.index', '.meta']
 
@@ -187,7 +262,7 @@ def test_snapshots_of_two_trainings_are_not_mixed(small, tmp_path):
         small.find_start('nowhere')
 
 
-def test_other_settings_are_refused_or_accepted(small):
+def test_other_settings_are_refused_or_accepted(small, capsys):
     prefix, other = small.save(1), dict(SETTINGS, model={'width': 8})
 
     def differ(saved):
@@ -195,14 +270,16 @@ def test_other_settings_are_refused_or_accepted(small):
 
     start = small.find_start()
     assert start.step == 1 and start.progress == {'at': 1} and not differences(start.settings)
-    for call, remedy in ((lambda: snapshots.find_start(small.folder, 'auto', differ), ', or --accept_changes on'),
-                         (lambda: snapshots.check_settings(prefix, differ), '')):
+    for call in (lambda: snapshots.find_start(small.folder, 'auto', differ),
+                 lambda: snapshots.check_settings(prefix, differ)):
         with pytest.raises(InputError) as caught:
             call()
-        assert str(caught.value) == "%s.json: trained with model {'width': 4}; give the same flags%s" % (
-            prefix, remedy)
+        assert str(caught.value) == (
+            "%s.json: trained with model {'width': 4}; give the same flags and data, or --accept_changes on" % prefix)
         assert not isinstance(caught.value, snapshots.Damaged)
+    capsys.readouterr()
     assert snapshots.find_start(small.folder, 'auto', differ, accept_changes=True).step == 1
+    assert capsys.readouterr().out == "warning: %s.json: trained with model {'width': 4}\n" % prefix
     assert snapshots.check_settings(prefix, differences) == snapshots.checksums(prefix)
 
 

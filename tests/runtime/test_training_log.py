@@ -37,7 +37,7 @@ def test_lines_have_the_means_of_the_counted_steps(tmp_path):
     assert scalars_of(tmp_path) == {(5, 'moment/loss'): 2.5, (5, 'rate'): 0.5, (6, 'rate'): 0.25}
 
 
-@pytest.mark.parametrize('end', ['', 'step 3  loss 9\n', 'step 3  loss', 'no step\n', 'step 2'])
+@pytest.mark.parametrize('end', ['', 'step 3  loss 9\n', 'step 3  loss', 'no step', 'step 2'])
 def test_a_resumed_run_removes_lines_of_later_steps_and_a_cut_off_line(tmp_path, end):
     path = tmp_path / training_log.LOG_NAME
     path.write_text('step 1  loss 2\nstep 2  loss 1\n' + end)
@@ -45,6 +45,25 @@ def test_a_resumed_run_removes_lines_of_later_steps_and_a_cut_off_line(tmp_path,
         log.add({'loss': 4.0})
         log.write_means(4)
     assert lines_of(tmp_path) == ['step 1  loss 2', 'step 2  loss 1', 'step 4  loss 3.5']
+
+
+def test_lines_of_the_user_stay(tmp_path):
+    path = tmp_path / training_log.LOG_NAME
+    path.write_bytes(b'note: restarted \xe9\nstep 1  loss 2\nstep 3  loss 1\n')
+    with TrainingLog(str(tmp_path), 2):
+        pass
+    assert path.read_bytes() == b'note: restarted \xe9\nstep 1  loss 2\n'
+
+
+def test_the_log_of_an_earlier_training_is_renamed(tmp_path, capsys):
+    path = tmp_path / training_log.LOG_NAME
+    for number in (1, 2):
+        path.write_text('note\nstep %d  loss 2\n' % number)
+        with TrainingLog(str(tmp_path), 0) as log:
+            log.write_means(4)
+        assert 'the log of an earlier training is now %s.%d' % (path, number) in capsys.readouterr().out
+        assert (tmp_path / (training_log.LOG_NAME + '.%d' % number)).read_text() == 'note\nstep %d  loss 2\n' % number
+        assert lines_of(tmp_path) == ['step 4  ']
 
 
 def test_a_folder_in_place_of_the_log(tmp_path):
@@ -55,9 +74,9 @@ def test_a_folder_in_place_of_the_log(tmp_path):
 def test_what_a_run_saves_is_accepted_and_nothing_else():
     window = {'sums': {'a': 0.5}, 'steps': 1, 'skips': 0, 'all_skips': 0}
     for good in (window, dict(window, sums={}), Window()._asdict()):
-        check_progress({'window': good, 'next_videos': {}})
+        check_progress({'window': good})
     for bad in (3, None, {'other': 1}, {'sums': {'a': 'x'}, 'steps': 1}, {'sums': {'a': 1}}, {'steps': True},
                 dict(window, skips='0')):
-        message_of(check_progress, {'window': bad, 'next_videos': {}})
-    for progress in ({}, {'window': window}, {'next_videos': {}}, {'window': window, 'next_videos': 3}):
+        message_of(check_progress, {'window': bad})
+    for progress in ({}, {'window': 3}, {'other': window}):
         message_of(check_progress, progress)
