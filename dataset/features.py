@@ -192,7 +192,8 @@ class FeatureStore:
                     return path
         else:
             with _read_errors(self.path, 'cannot be read'):
-                if video in self._open_hdf5():
+                # not `video in file`, which follows links into other files
+                if self._open_hdf5().id.links.exists(video.encode('utf-8', 'surrogateescape')):
                     return self.path
         raise self.missing_error(video)
 

@@ -55,7 +55,7 @@ def differences(saved, mine, data, ordered=True):
                 (side,) + _first_difference(there['class_names'], here['class_names'])
                 + (data.path(side + '_categories'),)))
         if 'videos' in here and 'videos' in there:
-            changed = [name for name in TABLES if here[name] != there[name]]
+            changed = [name for name in TABLES if name in here and name in there and here[name] != there[name]]
             if 'names' in changed:
                 changed = ['names']  # of other videos, all else differs too
             elif not ordered:

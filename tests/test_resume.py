@@ -252,8 +252,8 @@ def small_config(tmp_path, **changes):
         model_dir=str(tmp_path / 'models'), batch_size=1, snapshot_step=1, log_step=2, max_steps=8), **changes))
 
 
-TRAINED_ON = {'target': {'class_names': ['a', 'b'], 'videos': 1, 'names': 'x', 'labels': 'x', 'segments': 'x',
-                         'durations': 'x'}}
+TRAINED_ON = {'target': {'class_names': ['a', 'b'], 'videos': 1, 'names': 'x', 'order': 'x', 'labels': 'x',
+                         'segments': 'x', 'durations': 'x'}}
 
 
 def train_small(config, factors=(), trained_on=TRAINED_ON, failures=()):
