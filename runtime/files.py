@@ -89,7 +89,8 @@ def make_folder(path):
         os.makedirs(path or '.', exist_ok=True)
     except OSError as error:
         if isinstance(error, (FileExistsError, NotADirectoryError)):
-            raise InputError('%s: found a file, expected a folder; name another place' % path) from None
+            raise InputError('%s: cannot be written: found a file, expected a folder; name another place'
+                             % path) from None
         raise InputError('%s: cannot be written: %s' % (path, error.strerror)) from None
 
 

@@ -290,7 +290,7 @@ def test_rescaling(features, tmp_path):
     (('{folder}/v.h5', '--form', 'hdf5', '--out', '{folder}/../clips/v.h5'), 'v.h5: would overwrite'),
     (('{folder}', '--form', 'hdf5', '--out', '{folder}/x', '--durations', '{folder}/x'), '/x: would overwrite'),
     (('{folder}', '--form', 'hdf5', '--out', '{folder}'), 'clips: found a folder, expected the path of an HDF5 file'),
-    (('{folder}', '--form', 'hdf5', '--out', '{folder}/a.csv/x'), 'a.csv: cannot be written: File exists'),
+    (('{folder}', '--form', 'hdf5', '--out', '{folder}/a.csv/x'), 'a.csv: cannot be written: found a file'),
     (('{folder}', '--rows', '8', '--durations', '{folder}/none', '--out', 'x'), 'none: No such file')])
 def test_what_cannot_be_converted_is_reported_in_one_line(features, flags, message, capsys):
     found, folder = features

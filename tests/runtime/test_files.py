@@ -23,7 +23,7 @@ def test_a_file_is_written_completely_or_not_at_all(tmp_path):
     assert message_of(files.write_text, str(path.parent), '') == (
         '%s: cannot be written: it is not a regular file' % path.parent)
     assert message_of(files.write_text, str(path / 'a'), '') == (
-        '%s: found a file, expected a folder; name another place' % path)
+        '%s: cannot be written: found a file, expected a folder; name another place' % path)
     assert 'found a folder, expected a file; move it away' in message_of(files.append_text, str(path.parent), '')
 
 
