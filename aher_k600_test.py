@@ -10,7 +10,7 @@ import os
 import re
 from typing import NamedTuple
 
-from runtime.errors import exit_on_ctrl_c
+from runtime.errors import InputError, Interrupted, exit_on_ctrl_c, printable, run_and_exit
 
 with exit_on_ctrl_c():
     import numpy as np
@@ -34,7 +34,6 @@ with exit_on_ctrl_c():
     from evaluation.get_proposal_performance import draw_curves, evaluate_proposals
     from evaluation.results import TIOU_THRESHOLDS, read_ground_truth, read_results, try_figure
     from runtime import snapshots
-    from runtime.errors import InputError, Interrupted, printable, run_and_exit
     from runtime.files import append_text, file_lock, remove_leftovers
     from runtime.results_file import ENDS, Entry, ResultsFile
     from runtime.session import announce_device, new_session, tf
@@ -61,7 +60,7 @@ class Tester(NamedTuple):
 
 
 def build(config):
-    """Config → Tester. The list of bad data is begun anew: a skipped video is never kept, so it is read again."""
+    """Config → Tester. The list of bad data starts anew: a skipped video is never kept, so it is read again."""
     stream, videos = validation_stream(config)
     layers, transfer = stored_once(aher.transfer(aher.classifier(config.model, TARGET_CLASSIFIER), config.model))
     prediction = aher.localize(aher.pyramid(stream.batch.features, config.model), layers, config.model)
@@ -271,7 +270,7 @@ class Report:
         self._folder, self._rows = results_dir, []
         self._log = os.path.join(results_dir, LOG_NAME)
         if os.path.lexists(self._log):
-            append_text(self._log, '')  # a fault is told before anything is tested
+            append_text(self._log, '')  # a fault is reported before anything is tested
 
     def add(self, row):
         """Print and log the line of a Tested, and before the first one the header."""

@@ -12,7 +12,7 @@ import re
 import time
 from typing import NamedTuple
 
-from runtime.errors import exit_on_ctrl_c
+from runtime.errors import InputError, Interrupted, exit_on_ctrl_c, printable, reason, run_and_exit
 
 with exit_on_ctrl_c():
     from tqdm import tqdm
@@ -32,7 +32,6 @@ with exit_on_ctrl_c():
     from dataset import trained_on
     from ops.updates import UpdateChain
     from runtime import snapshots
-    from runtime.errors import InputError, Interrupted, printable, reason, run_and_exit
     from runtime.files import file_lock, remove_leftovers
     from runtime.session import announce_device, new_session, tf
     from runtime.signals import SignalWatcher
@@ -230,7 +229,7 @@ def run(config):
                   % (printable(start.prefix), start.step, train.max_steps))
             return
         if train.init_checkpoint and not start:
-            snapshots.read_checkpoint(train.init_checkpoint)  # before the graph is built: a wrong path is told now
+            snapshots.read_checkpoint(train.init_checkpoint)  # a wrong path is reported before the graph is built
         Trainer(config, tables).train(start)
 
 
@@ -277,7 +276,7 @@ class Trainer:
             self._loop(session, log, first)
 
     def _loop(self, session, log, first):
-        """Run the steps; what ends them, a signal or a failure, ends them after a snapshot of the last whole step."""
+        """Run the steps; a signal or a failure ends them after a snapshot of the last complete step."""
         with SignalWatcher('step', self.stream.bad.slow_read_warning) as watcher:
             try:
                 self._run_steps(session, log, first, watcher)
@@ -345,7 +344,7 @@ class Trainer:
         tqdm.write('snapshot %s' % printable(saved))
 
     def _save_after_failure(self, session, log):
-        """Write the snapshot of the last whole step, if that is possible; return _what_is_saved, '' if nothing is."""
+        """Write the snapshot of the last complete step, if possible; return _what_is_saved, '' if nothing is."""
         if self._done is None and self.stream.bad.failures:  # no weight changes before all samples are read
             self._done = int(session.run(self.step.counter))
         if self._done:

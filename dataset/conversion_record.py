@@ -16,6 +16,13 @@ RECORD = 'conversion_record.jsonl'   # in a folder: a JSON object in a line for 
 MADE_OF = 'made_of'                  # attribute of an HDF5 dataset: the same of it, as a JSON object
 
 
+def is_file(path):
+    """Whether a regular file is at `path`; raises InputError where a link to nothing, or anything else, is there."""
+    if os.path.islink(path) and not os.path.exists(path):
+        raise InputError('%s: found a link to a file that does not exist; remove the link' % path)
+    return os.path.exists(path) and file_size(path) >= 0
+
+
 def identity(path):
     """(bytes, modification time in ns) of a file: a rename keeps both, and a new version has others."""
     status = os.stat(path)
@@ -29,10 +36,7 @@ def read_record(path):
     anything but a file is at `path`.
     """
     made_of = {}
-    if os.path.islink(path) and not os.path.exists(path):
-        raise InputError('%s: found a link to a file that does not exist; remove the link' % path)
-    if os.path.exists(path):
-        file_size(path)
+    if is_file(path):
         with open(path, encoding='utf-8', errors='replace') as lines:
             for line in lines:
                 with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):

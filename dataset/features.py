@@ -97,14 +97,14 @@ class FeatureStore:
     loaded, and a video id never names anything outside the folder or the file.
     """
 
-    def __init__(self, path, width, forms=None, whole_lines=False, on_suspect=None):
+    def __init__(self, path, width, forms=None, complete_lines=False, on_suspect=None):
         """A store of features with `width` columns at `path`, a folder or an HDF5 file.
 
         Args:
           path, width: see above. PATH.h5 or PATH.hdf5 is preferred to the folder PATH; in a folder, the first of
             FORMS that a video has is read.
           forms: where given, `path` itself is read, and in a folder only files of these forms.
-          whole_lines: whether a CSV without a line end at its end is refused: it may be cut short, even in a number.
+          complete_lines: whether a CSV without a line end at its end is refused: it may be cut short.
           on_suspect: called with (kind, text) at each video that is read although its numbers look wrong: all of them
             are zero, one is beyond MAX_MAGNITUDE, or a part of an HDF5 dataset was never written.
         """
@@ -113,7 +113,7 @@ class FeatureStore:
         self.width = width
         self._unread = converted[1:] + [path] if converted else []
         self._forms = forms or FORMS
-        self._whole_lines = whole_lines
+        self._complete_lines = complete_lines
         self._on_suspect = on_suspect
         self._file = None
         self._lock = threading.Lock()  # for opening the file; h5py itself lets one thread read at a time
@@ -278,9 +278,9 @@ class FeatureStore:
         if file_size(path) > limit:
             raise InputError('%s: found a file of more than %d bytes, more than %d rows of %d numbers need; '
                              'check that it is one video' % (path, limit, rows or MAX_ROWS, self.width))
-        if self._whole_lines and path.endswith('.csv') and not has_line_end(path):
+        if self._complete_lines and path.endswith('.csv') and not has_line_end(path):
             raise InputError('%s: found no line end at the end, expected one, as the file may be cut short; extract '
-                             'the features again, or, if it is whole, add a line end' % path)
+                             'the features again, or, if it is complete, add a line end' % path)
         read = READERS[os.path.splitext(path)[1]]
         return path, read(path, lambda shape, dtype: self._check_form(path, shape, dtype, rows))
 

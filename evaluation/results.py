@@ -13,7 +13,6 @@ Legend of this package: G ground-truth segments, V videos with at least one segm
 S tIoU thresholds, E pairs of a result and a ground-truth segment. A segment is [start, end] in seconds.
 """
 import argparse
-import collections
 import contextlib
 import gc
 import json
@@ -27,7 +26,7 @@ from typing import List, NamedTuple, Optional
 import numpy as np
 
 from runtime.errors import InputError, one_line, printable
-from runtime.files import atomic_write, read_json, refuse_to_overwrite, write_json
+from runtime.files import atomic_write, read_json, refuse_to_overwrite, repeated_keys, write_json
 
 TIOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)  # ActivityNet's
 MAX_THRESHOLDS = 1000                         # of --tiou_thresholds
@@ -154,7 +153,7 @@ def _object(pairs, repeated):
     """The dict of [(key, value)]; keys that are there more than once are appended to the list `repeated`."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        repeated.extend(key for key, count in collections.Counter(key for key, _ in pairs).items() if count > 1)
+        repeated.extend(repeated_keys(pairs))
     return found
 
 

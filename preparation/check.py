@@ -18,7 +18,7 @@ from dataset.features import FeatureStore, has_line_end
 from dataset.tables import SUBSETS, read_class_names, read_entries, read_info, read_label_rows, read_videos
 from evaluation.results import ground_truth_faults
 from runtime.errors import InputError, printable
-from runtime.files import read_json
+from runtime.files import read_json, repeated_keys
 from runtime.machine import usable_cores
 
 NAME = 'check'
@@ -176,10 +176,9 @@ def _check_duplicates(path, found):
     def pairs(items):
         entry = dict(items)
         if len(entry) < len(items):
-            for key, count in collections.Counter(key for key, _ in items).items():
-                if count > 1:
-                    found.defects.add('repeated keys', '%s: found key %s %d times in one object, expected it once; '
-                                      'remove the others' % (path, key, count))
+            for key, count in repeated_keys(items).items():
+                found.defects.add('repeated keys', '%s: found key %s %d times in one object, expected it once; '
+                                  'remove the others' % (path, key, count))
         return entry
 
     return read_entries(path, pairs)

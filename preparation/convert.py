@@ -217,7 +217,7 @@ def convert(conversion, form, workers):
     (stamps, outdated, ignored), open_out = find_sources(conversion), {'npy': npy_folder, 'hdf5': hdf5_file}[form]
     with open_out(conversion.out, stamps) as there, \
             FeatureStore(conversion.source, conversion.width, _forms(conversion.source, conversion.out),
-                         whole_lines=not conversion.cut_lines) as store:
+                         complete_lines=not conversion.cut_lines) as store:
         def convert_one(video):
             """The message where the video cannot be used, else None; raises InputError where it cannot be written."""
             try:

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from dataset.conversion_record import MADE_OF, RECORD, read_record
+from dataset.conversion_record import MADE_OF, RECORD, identity, is_file, read_record
 from runtime.errors import InputError, one_line, printable
 from runtime.files import append_text, atomic_write, file_lock, file_size, remove_leftovers, sync, write_errors
 
@@ -52,14 +52,6 @@ class Output(NamedTuple):
     finish: Callable  # finish(): put the result in its place; called after all videos are written
 
 
-def _check_place(path):
-    """Raise InputError where anything but a regular file stands at `path`."""
-    if os.path.islink(path) and not os.path.exists(path):
-        raise InputError('%s: found a link to a file that does not exist; remove the link' % path)
-    if os.path.exists(path):
-        file_size(path)
-
-
 # A folder of npy files
 
 class Record:
@@ -80,7 +72,7 @@ class Record:
 
         A copy has the bytes of a recorded file, but another modification time. Only then is the file read.
         """
-        size, mtime_ns = _identity(path)
+        size, mtime_ns = identity(path)
         made_of = self._made_of.get((video, size, mtime_ns))
         if made_of is not None or (video, size) not in self._sizes:
             return made_of, False
@@ -89,18 +81,12 @@ class Record:
 
     def add(self, video, path, made_of):
         """Append the lines of the file at `path`, which will be the npy file of `video`."""
-        size, mtime_ns = _identity(path)
+        size, mtime_ns = identity(path)
         # a line end comes first: after a line that was cut short, too, a new line starts
         lines = ['\n' + json.dumps({'video': video, 'npy': [size, version], 'made_of': made_of})
                  for version in (_checksum(path), mtime_ns)]
         with self._lock:
             append_text(self._path, ''.join(lines))
-
-
-def _identity(path):
-    """(bytes, modification time in ns) of a file: a rename keeps both, and a new version has others."""
-    status = os.stat(path)
-    return status.st_size, status.st_mtime_ns
 
 
 def _checksum(path):
@@ -265,8 +251,7 @@ def _finished(path):
 
     Raises InputError where this program did not make the file.
     """
-    _check_place(path)
-    if not os.path.exists(path):
+    if not is_file(path):
         return {}
     remedy = 'it is not replaced: move it away, or name another file with --out'
     try:

@@ -5,7 +5,7 @@
 Training videos of the source classes keep their segments. Training videos of the target classes give the moments:
 each of their segments is one. Validation videos of the target classes are tested. The tables have the layout of
 docs/data.md; the features are links to those of the data set. The split is made beside --out and renamed when it is
-whole, so that neither an error nor a killed run leaves a mixture of two splits.
+complete, so that neither an error nor a killed run leaves a mixture of two splits.
 
 Segments without length are skipped: they can neither be learnt nor found. A video has one class, that of its first
 segment with a length, because the label table has one class for each video. Its segments of other classes are
@@ -299,8 +299,8 @@ def _check_own(folder):
     for place, folders, files in os.walk(folder):
         for path in [os.path.join(place, name) for name in folders + files]:
             is_link = os.path.islink(path)
-            whole = re.sub(r'\.partial\d+$', '', path)  # of a file that a killed run did not finish
-            if (is_link or not os.path.isdir(path)) and (path if is_link else whole, is_link) not in own:
+            finished = re.sub(r'\.partial\d+$', '', path)  # of a file that a killed run did not finish
+            if (is_link or not os.path.isdir(path)) and (path if is_link else finished, is_link) not in own:
                 raise InputError('%s: found what no split makes, in a folder that a new split would replace; move it '
                                  'away, or name another folder with --out' % path)
 
@@ -309,7 +309,7 @@ def _check_own(folder):
 def _replaced(out):
     """A context that gives a new folder to fill, which replaces the split in `out` when the context ends.
 
-    Only two renames replace it, so that a run that is killed leaves a whole split: in `out`, or between the two
+    Only two renames replace it, so that a run that is killed leaves a complete split: in `out`, or between the two
     renames in the folder .NAME.old, which the next run renames back. After an error, the earlier split stays.
     Raises InputError where the folders that this needs are not of an earlier split; nothing is changed then.
     """

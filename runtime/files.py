@@ -1,4 +1,5 @@
 """Files: reading them with checks, writing them completely or not at all, checksums, locks."""
+import collections
 import contextlib
 import errno
 import fcntl
@@ -63,6 +64,11 @@ def read_json(path, pairs_hook=None):
         return json.loads(text, parse_int=_parse_int, object_pairs_hook=pairs_hook)
     except (ValueError, RecursionError) as error:
         raise InputError('%s: not valid JSON: %s; write the file again' % (path, error)) from None
+
+
+def repeated_keys(pairs):
+    """{key: how often it is there} of the keys that a list of (key, value), of a JSON object, has more than once."""
+    return {key: count for key, count in collections.Counter(key for key, _ in pairs).items() if count > 1}
 
 
 def _parse_int(digits):

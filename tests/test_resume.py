@@ -422,7 +422,7 @@ def test_a_clock_that_stands_still(tmp_path):
     assert (tmp_path / 'models' / training_log.LOG_NAME).read_text().endswith('steps_per_second nan\n')
 
 
-def test_a_wrong_initial_checkpoint_is_told_before_the_graph_is_built(tmp_path):
+def test_a_wrong_initial_checkpoint_is_reported_before_the_graph_is_built(tmp_path):
     with mock.patch.object(aher_k600_train, 'Trainer', mock.Mock()) as built, \
             mock.patch.object(aher_k600_train, 'training_tables', lambda *_: mock.Mock(trained_on=TRAINED_ON)):
         config = small_config(tmp_path, init_checkpoint=str(tmp_path / 'nowhere'))

@@ -505,7 +505,7 @@ def test_a_csv_without_a_line_end_at_its_end_may_be_refused(tmp_path, content, i
     assert features.has_line_end(path) is is_whole
     if content:
         expected = FeatureStore(str(tmp_path), WIDTH).read('v')
-    store = FeatureStore(str(tmp_path), WIDTH, whole_lines=True)
+    store = FeatureStore(str(tmp_path), WIDTH, complete_lines=True)
     if is_whole:
         np.testing.assert_array_equal(store.read('v'), expected)
     else:
@@ -517,7 +517,7 @@ def test_other_forms_need_no_line_end(tmp_path):
     for end in ('.npy', '.npz', '.h5'):
         write_features(str(tmp_path / ('v' + end)), NUMBERS)
     for path, forms in ((tmp_path, ('.npy',)), (tmp_path, ('.npz',)), (tmp_path / 'v.h5', None)):
-        store = FeatureStore(str(path), WIDTH, forms, whole_lines=True)
+        store = FeatureStore(str(path), WIDTH, forms, complete_lines=True)
         np.testing.assert_array_equal(store.read('v'), NUMBERS)
 
 

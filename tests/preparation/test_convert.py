@@ -386,7 +386,7 @@ def test_an_npy_that_cannot_be_written_ends_the_conversion(features, capsys):
     assert converted(capsys, folder) == '1 videos converted and verified, 3 there already'
 
 
-def test_an_hdf5_file_that_has_no_room_is_not_begun(tmp_path, capsys):
+def test_an_hdf5_file_that_has_no_room_is_not_started(tmp_path, capsys):
     folder = str(tmp_path / 'clips')
     os.mkdir(folder)
     for number in range(9):

@@ -236,7 +236,7 @@ def test_another_annotation_needs_another_ground_truth(tmp_path):
         assert list(json.load(text)['database']) == ['new']
 
 
-def test_a_killed_run_is_made_anew_and_its_rests_are_removed(tmp_path, monkeypatch):
+def test_a_killed_run_is_made_anew_and_its_leftovers_are_removed(tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 

@@ -240,7 +240,7 @@ def fail_at(number, fail):
 
 
 @pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')  # the child starts no thread and takes no lock
-def test_a_kill_at_any_rename_leaves_a_whole_split(two_splits, tmp_path):
+def test_a_kill_at_any_rename_leaves_a_complete_split(two_splits, tmp_path):
     (make_old, make_new), (old, new), found = *two_splits, []
     for number in itertools.count(1):
         assert make_old() == 0
@@ -329,7 +329,7 @@ def test_what_a_user_keeps_beside_the_split_stays(data, tmp_path, capsys, end, k
     assert [contents(tmp_path), sorted(os.listdir(str(tmp_path)))] == before
 
 
-def test_only_a_whole_split_is_renamed_back(two_splits, tmp_path):
+def test_only_a_complete_split_is_renamed_back(two_splits, tmp_path):
     (make_old, make_new), (_, new) = two_splits
     shutil.move(str(tmp_path / 'out'), str(tmp_path / '.out.old'))
     (tmp_path / '.out.old' / split.RECORD).unlink()  # a run was killed while it removed this one

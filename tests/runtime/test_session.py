@@ -32,7 +32,7 @@ def test_gpus_are_named_with_their_memory(devices, capsys):
     assert found[0].endswith('float32 with TF32 off (--tf32)') and 'TF32 on' in found[1]
 
 
-def test_no_gpu_is_told_or_ends_the_run(devices, capsys):
+def test_no_gpu_is_reported_or_ends_the_run(devices, capsys):
     session.announce_device(threads=3)
     session.announce_device(device='cpu')
     found = capsys.readouterr().out.splitlines()

@@ -171,7 +171,7 @@ def test_a_snapshot_that_is_being_copied_is_waited_for(small, tmp_path, capsys):
     assert small.resumed_step(str(copy)) == 2
 
 
-def test_a_file_system_that_cannot_sync_folders_is_told(small, monkeypatch, capsys):
+def test_a_file_system_that_cannot_sync_folders_is_reported(small, monkeypatch, capsys):
     sync = os.fsync
 
     def fsync(descriptor):
