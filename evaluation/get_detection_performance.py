@@ -2,6 +2,7 @@
 
     python3 evaluation/get_detection_performance.py GROUND_TRUTH RESULTS
     python3 evaluation/get_detection_performance.py GROUND_TRUTH RESULTS --policy official   # as the toolkit counts
+    python3 evaluation/get_detection_performance.py GROUND_TRUTH PROPOSALS --video_scores CLASS_SCORES --top 2
 
 AP is defined as in eval_detection.py of ActivityNet's toolkit. Legend: evaluation/results.py.
 """
@@ -17,20 +18,22 @@ from runtime.errors import InputError, exit_on_ctrl_c, exit_status, printable
 with exit_on_ctrl_c():
     import numpy as np
 
+    from evaluation import class_scores, command_line, selection
     from evaluation import results as shared
 
 BARS_PER_COLUMN = 100     # of the figure
 MAX_BARS = 2000           # of the figure
 MAX_NAME_CHARACTERS = 60  # of a class name in the figure
+DEFAULT_TOP = 2           # classes of a video that --video_scores gives to its proposals
 COUNTS = {                # of DetectionPerformance, as the table names them
     'ground_truth': 'ground-truth segments', 'ground_truth_without_length': '  without length (never matched)',
     'classes': 'classes', 'videos': 'videos with segments',
-    'videos_without_segments': 'videos without segments (skipped)',
-    'predictions_in_file': 'results in the file', 'predictions': 'results scored',
+    'videos_without_segments': 'videos without segments (not scored)',
+    'predictions_in_file': 'results', 'predictions': 'results scored',
     'predictions_of_unknown_videos': '  of unknown videos (false positives)',
     'predictions_without_length': '  without length (false positives)',
-    'dropped_unknown_video': 'skipped: video outside the ground truth',
-    'dropped_unknown_label': 'skipped: label outside the ground truth'}
+    'dropped_unknown_video': 'dropped: video outside the ground truth',
+    'dropped_unknown_label': 'dropped: label outside the ground truth', **command_line.DROPPED}
 
 
 class DetectionPerformance(NamedTuple):
@@ -62,8 +65,8 @@ def evaluate_detections(ground_truth, results, subset='validation', tiou_thresho
       ground_truth, results: paths, loaded JSON, or what read_ground_truth and read_results return.
       subset: of the ground truth; ignored if ground_truth is a GroundTruth.
       tiou_thresholds: [S], each above 0 and at most 1.
-      policy: what happens with results of videos outside the subset's ground truth. 'authors' skips them;
-        'official', as in the toolkit, counts them as false positives. Both skip results with a label that the
+      policy: what happens with results of videos outside the subset's ground truth. 'authors' drops them;
+        'official', as in the toolkit, counts them as false positives. Both drop results with a label that the
         ground truth does not have.
     Raises:
       InputError: an input cannot be read or is malformed, or the policy is unknown.
@@ -75,14 +78,14 @@ def evaluate_detections(ground_truth, results, subset='validation', tiou_thresho
     results = shared.read_results(results)
     video = shared.positions_in(results.videos, truth.videos)[results.video_index]   # [R], −1: unknown
     label = shared.positions_in(results.labels, truth.classes)[results.label_index]  # [R], −1: unknown
-    skipped_video = (video < 0) & (policy == 'authors')
-    scored = ~skipped_video & (label >= 0)
+    dropped_video = (video < 0) & (policy == 'authors')
+    scored = ~dropped_video & (label >= 0)
     rows = np.flatnonzero(scored)
     rows = rows[np.argsort(-results.scores[rows], kind='stable')]  # from here on, results are in order of rank
     is_match = match_by_rank(results.segments[rows], video[rows], label[rows], truth, thresholds)
     ap = _ap_by_class(is_match, label[rows], truth)
     return DetectionPerformance(thresholds, ap.mean(axis=0), float(ap.mean(axis=0).mean()), ap, truth.classes,
-                                _detection_counts(truth, results, video, scored, skipped_video))
+                                _detection_counts(truth, results, video, scored, dropped_video))
 
 
 def match_by_rank(segments, video, label, truth, thresholds):
@@ -157,28 +160,28 @@ def _ap_by_class(is_match, label, truth):
                      for k in range(len(truth.classes))])
 
 
-def _detection_counts(truth, results, video, scored, skipped_video):
-    """What was scored and what was skipped, by the names in the JSON file.
-
-    There, "predictions" are results, and "dropped" is skipped.
-    """
+def _detection_counts(truth, results, video, scored, dropped_video):
+    """What was scored and what was dropped, by the names in the JSON file; there, "predictions" are results."""
     return dict(
         ground_truth=len(truth.segments), ground_truth_without_length=shared.without_length(truth.segments),
         classes=len(truth.classes), videos=len(truth.videos), videos_without_segments=truth.videos_without_segments,
+        videos_without_results=shared.videos_without_results(truth, results),
         predictions_in_file=len(results.scores), predictions=int(scored.sum()),
         predictions_of_unknown_videos=int((scored & (video < 0)).sum()),
         predictions_without_length=shared.without_length(results.segments[scored]),
-        dropped_unknown_video=int(skipped_video.sum()), dropped_unknown_label=int((~scored & ~skipped_video).sum()))
+        dropped_unknown_video=int(dropped_video.sum()), dropped_unknown_label=int((~scored & ~dropped_video).sum()))
 
 
 # Command line
 
 
 def format_table(performance):
-    """Table for printing: the counts, then mAP in percent at each tIoU and the mean."""
+    """Table for printing: the counts, mAP in percent at each tIoU and the mean, and over how many videos it is."""
     rows = [*zip(performance.tiou_thresholds, performance.mAP), ('average', performance.average_mAP)]
-    return '\n'.join(shared.format_counts(performance.counts, COUNTS) + ['', '     tIoU   mAP (%)'] + [
-        '  %7s  %8.2f' % (tiou if tiou == 'average' else '%.4g' % tiou, 100 * value) for tiou, value in rows])
+    lines = command_line.format_counts(performance.counts, COUNTS) + ['', '     tIoU   mAP (%)'] + [
+        '  %7s  %8.2f' % (tiou if tiou == 'average' else '%.4g' % tiou, 100 * value) for tiou, value in rows]
+    coverage = shared.format_coverage(performance.counts['videos'], performance.counts['videos_without_results'])
+    return '\n'.join(lines + ['', '  ' + coverage])
 
 
 def to_json(performance):
@@ -227,22 +230,55 @@ def draw_ap(performance):
     return figure
 
 
-def main(argv=None):
-    """Evaluate as the command line says: print the table, and write the JSON file and the figure."""
-    parser = shared.build_parser(
+def build_parser():
+    """The parser of this script."""
+    parser = command_line.build_parser(
         (__doc__ or '').split('\n')[0],  # python -OO removes docstrings
         'what happens with results of videos that the ground truth of the subset does not have. official: they '
         'are false positives, as in ActivityNet\'s toolkit. (OpenTAD counts alike, but removes repeated annotations '
-        'first.) authors: they are skipped, as in the published AherNet numbers. Either skips results with a '
-        'label that the ground truth does not have (default: %(default)s)',
+        'first: --drop_duplicates.) authors: they are dropped, as in the published AherNet numbers. Either drops '
+        'results with a label that the ground truth does not have (default: %(default)s)',
         'the AP of each class as bars')
-    args = shared.parse_arguments(parser, argv, 'average_mAP')
-    performance = evaluate_detections(args.ground_truth, args.results, args.subset, args.tiou_thresholds,
-                                      args.policy)
+    parser.add_argument('--video_scores', metavar='FILE',
+                        help='class scores of whole videos, in ActivityNet\'s form of classification results or in '
+                        'CUHK\'s (docs/evaluation.md): each result gets the best classes of its video instead of its '
+                        'own label, and its score times that of the class')
+    parser.add_argument('--top', type=int, metavar='K',
+                        help='number of best classes that --video_scores gives to each result (default: %d)'
+                        % DEFAULT_TOP)
+    return parser
+
+
+def read_joined(args):
+    """Read the files that the parsed `args` name, with --video_scores joined → as command_line.read_inputs."""
+    truth, results, counts = command_line.read_inputs(args, with_labels=not args.video_scores)
+    if not args.video_scores:
+        return truth, results, counts
+    scores = class_scores.read_class_scores(args.video_scores, args.top or DEFAULT_TOP)
+    if args.strip_prefix:
+        scores = class_scores.strip_prefix(scores, args.strip_prefix)
+    results, joined_counts, warnings = class_scores.join_class_scores(results, scores)
+    command_line.warn(warnings)
+    return truth, results, dict(counts, **joined_counts)
+
+
+def main(argv=None):
+    """Evaluate as the command line says: print the table and warnings, and write the JSON file and the figure."""
+    args = command_line.parse_arguments(build_parser(), argv, 'average_mAP')
+    if args.top is not None and (args.top < 1 or not args.video_scores):
+        raise InputError('--top %d: expected a number above 0, together with --video_scores; correct the flag'
+                         % args.top)
+    truth, results, counts = read_joined(args)
+    truth, results, more_counts = command_line.drop_segments(args, truth, results)
+    performance = evaluate_detections(truth, results, args.subset, args.tiou_thresholds, args.policy)
+    performance = performance._replace(counts=dict(performance.counts, **counts, **more_counts))
     print('Detection on "%s", policy %s' % (printable(args.subset), args.policy))
     print(format_table(performance))
-    shared.write_outputs(args, dict(to_json(performance), subset=args.subset, policy=args.policy),
-                         lambda: draw_ap(performance))
+    is_known = shared.positions_in(results.videos, truth.videos) >= 0
+    command_line.warn(selection.label_warnings(
+        truth, results, is_known[results.video_index] | (args.policy == 'official')))
+    command_line.write_outputs(args, dict(to_json(performance), subset=args.subset, policy=args.policy),
+                               lambda: draw_ap(performance))
 
 
 if __name__ == '__main__':

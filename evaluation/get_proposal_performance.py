@@ -16,6 +16,7 @@ from runtime.errors import InputError, exit_on_ctrl_c, exit_status, printable
 with exit_on_ctrl_c():
     import numpy as np
 
+    from evaluation import command_line
     from evaluation import results as shared
 
 MAX_AVG_NR_PROPOSALS = 100.0  # the last AN
@@ -24,10 +25,10 @@ TABLE_POINTS = (0, 4, 9, 49, 99)  # of these, what the table shows: 1, 5, 10, 50
 COUNTS = {                    # of ProposalPerformance, as the table names them
     'ground_truth': 'ground-truth segments', 'ground_truth_without_length': '  without length (never found)',
     'videos': 'videos with segments', 'videos_without_proposals': '  without proposals',
-    'videos_without_segments': 'videos without segments (skipped)',
-    'proposals': 'proposals in the file', 'proposals_scored': 'proposals scored',
-    'proposals_of_unknown_videos': 'skipped: video outside the ground truth',
-    'over_limit': 'skipped: beyond the last AN'}
+    'videos_without_segments': 'videos without segments (not scored)',
+    'proposals': 'proposals', 'proposals_scored': 'proposals scored',
+    'proposals_of_unknown_videos': 'dropped: video outside the ground truth',
+    'over_limit': 'dropped: beyond the last AN', **command_line.DROPPED}
 
 
 class ProposalPerformance(NamedTuple):
@@ -133,11 +134,12 @@ def _auc_percent(recall, an):
 
 
 def _proposal_counts(truth, results, kept_of_video):
-    """What was scored and what was skipped, by the names in the JSON file."""
+    """What was scored and what was dropped, by the names in the JSON file."""
     is_known = shared.positions_in(results.videos, truth.videos) >= 0
     return dict(
         ground_truth=len(truth.segments), ground_truth_without_length=shared.without_length(truth.segments),
         videos=len(truth.videos), videos_without_segments=truth.videos_without_segments,
+        videos_without_results=shared.videos_without_results(truth, results),
         videos_without_proposals=int(np.count_nonzero(kept_of_video == 0)),
         proposals=len(results.scores), proposals_scored=int(kept_of_video.sum()),
         proposals_of_unknown_videos=int(np.count_nonzero(~is_known[results.video_index])))
@@ -147,17 +149,21 @@ def _proposal_counts(truth, results, kept_of_video):
 
 
 def format_table(performance):
-    """Table for printing: the counts, then recall in percent at some AN and the AUC, for each tIoU and the mean."""
+    """Table for printing: the counts, recall in percent at some AN and the AUC for each tIoU and the mean, coverage.
+
+    The coverage says over how many videos the figures are.
+    """
     counts, an, points = performance.counts, performance.proposals_per_video, list(TABLE_POINTS)
     over_limit = counts['proposals'] - counts['proposals_scored'] - counts['proposals_of_unknown_videos']
-    lines = shared.format_counts(dict(counts, over_limit=over_limit), COUNTS)
+    lines = command_line.format_counts(dict(counts, over_limit=over_limit), COUNTS)
     lines += ['', '     tIoU' + ''.join('%9s' % ('R@%.4g' % at) for at in an[points]) + '  AUC (%)']
     labels = ['%.4g' % threshold for threshold in performance.tiou_thresholds] + ['average']
     for label, curve in zip(labels, [*performance.recall, performance.average_recall]):
         percents = [*100 * curve[points], _auc_percent(curve, an)]
         lines.append('  %7s' % label + ''.join('%9.2f' % percent for percent in percents))
     return '\n'.join(lines + ['', '  AR@%.4g %.2f %%, AUC %.2f %%' % (
-        an[-1], performance.average_recall_percent, performance.auc_percent)])
+        an[-1], performance.average_recall_percent, performance.auc_percent),
+        '  ' + shared.format_coverage(counts['videos'], counts['videos_without_results'])])
 
 
 def to_json(performance):
@@ -187,7 +193,7 @@ def draw_curves(performance):
 
 def main(argv=None):
     """Evaluate as the command line says: print the table, and write the JSON file and the figure."""
-    parser = shared.build_parser(
+    parser = command_line.build_parser(
         (__doc__ or '').split('\n')[0],  # python -OO removes docstrings
         'has no effect on proposals; it exists so that both scripts take the same flags. With either, the numbers '
         'are those of ActivityNet\'s toolkit: proposals of videos that the ground truth does not have find nothing, '
@@ -195,12 +201,16 @@ def main(argv=None):
         'recall over AN at each tIoU')
     parser.add_argument('--max_avg_nr_proposals', type=float, default=MAX_AVG_NR_PROPOSALS, metavar='AN',
                         help='the last AN: average number of proposals per video (default: %(default)g)')
-    args = shared.parse_arguments(parser, argv, 'auc_percent')
-    performance = evaluate_proposals(args.ground_truth, args.results, args.subset, args.tiou_thresholds,
-                                     args.max_avg_nr_proposals)
+    args = command_line.parse_arguments(parser, argv, 'auc_percent')
+    # Labels of proposals matter only if one of them is to be ignored; most proposals have none.
+    truth, results, counts = command_line.read_inputs(args, with_labels=None if args.ignore_label else False)
+    truth, results, more_counts = command_line.drop_segments(args, truth, results)
+    performance = evaluate_proposals(truth, results, args.subset, args.tiou_thresholds, args.max_avg_nr_proposals)
+    performance = performance._replace(counts=dict(performance.counts, **counts, **more_counts))
     print('Proposals on "%s"' % printable(args.subset))
     print(format_table(performance))
-    shared.write_outputs(args, dict(to_json(performance), subset=args.subset), lambda: draw_curves(performance))
+    command_line.write_outputs(args, dict(to_json(performance), subset=args.subset),
+                               lambda: draw_curves(performance))
 
 
 if __name__ == '__main__':

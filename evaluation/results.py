@@ -1,4 +1,4 @@
-"""What both evaluation scripts share: reading ground truth and results, tIoU, flags and output files.
+"""What both evaluation scripts share: reading ground truth and results, tIoU, counts and figures.
 
 Both inputs have ActivityNet's form (docs/method.md, section 8), which the evaluators of ActivityNet's toolkit and of
 OpenTAD read too:
@@ -6,13 +6,14 @@ OpenTAD read too:
     {"database": {video: {"subset": name, "annotations": [{"segment": [start, end], "label": name}]}}}
     {"results": {video: [{"score": number, "segment": [start, end], "label": name}]}}
 
-A file is read into arrays once, and every later step is a numpy operation on whole arrays. Compiled code checks all
-entries in a few passes; only if it finds a fault, the entries are checked one by one for a message that names it.
+A number may be written as a text ("10.5"). A file is read into arrays once, and every later step is a numpy operation
+on whole arrays. Compiled code checks all entries in a few passes; only if it finds a fault, the entries are checked
+one by one for a message that names it.
 
 Legend of this package: G ground-truth segments, V videos with at least one segment, K classes, R results,
 S tIoU thresholds, E pairs of a result and a ground-truth segment. A segment is [start, end] in seconds.
 """
-import argparse
+import collections
 import contextlib
 import gc
 import json
@@ -21,20 +22,24 @@ import os
 import reprlib
 import warnings
 from itertools import chain
-from typing import List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 
 from runtime.errors import InputError, one_line, printable
-from runtime.files import atomic_write, read_json, refuse_to_overwrite, repeated_keys, write_json
+from runtime.files import atomic_write, read_json, repeated_keys
 
 TIOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)  # ActivityNet's
-MAX_THRESHOLDS = 1000                         # of --tiou_thresholds
 POLICIES = ('authors', 'official')            # what happens with results of unknown videos
 PAIRS_AT_ONCE = 1 << 20                       # pairs whose tIoU is in memory at the same time
 FIGURE_STARTS = {'png': b'\x89PNG', 'pdf': b'%PDF', 'svg': b'<?xml'}  # format: first bytes of a file
 EXPECTED = {'segment': 'two finite numbers, [start, end] in seconds', 'score': 'a finite number',
             'label': 'a class name'}          # of an entry, for messages
+PROPOSAL_SCRIPT = 'evaluation/get_proposal_performance.py'  # scores results without labels
+
+
+class NoSegments(InputError):
+    """The subset of a ground truth has no annotated segment, for example because it is not annotated."""
 
 
 class GroundTruth(NamedTuple):
@@ -46,6 +51,9 @@ class GroundTruth(NamedTuple):
     class_index: np.ndarray   # [G] int, into classes
     segments: np.ndarray      # [G, 2] float64, seconds
     videos_without_segments: int
+    source: str               # name of the file, for messages
+    subset: str
+    subset_of: Dict[str, str]  # {video: subset} of every video of the file
 
 
 class Results(NamedTuple):
@@ -86,23 +94,36 @@ def read_ground_truth(source, subset='validation'):
       source: a path, the loaded JSON (only `database` is required), or a GroundTruth, which is returned unchanged.
       subset: the subset's name as the file spells it; ignored if source is a GroundTruth.
     Raises:
-      InputError: the file cannot be read or has a video twice, an entry is malformed, or the subset has no segment.
+      NoSegments: the subset has no segment.
+      InputError: the file cannot be read or has a video twice, or an entry is malformed.
     """
     if isinstance(source, GroundTruth):
         return source
-    name, database = _load(source, 'ground truth', 'database')
+    name, content = load(source, 'ground truth', 'database')
+    database = content['database']
     _check_videos(name, database)
     in_subset = {video: entry.get('annotations') for video, entry in database.items() if entry['subset'] == subset}
-    video_of, segments, labels = _flatten(_annotations_of(name), in_subset, ('segment', 'label'))
+    video_of, segments, labels = flatten(_annotations_of(name), in_subset, ('segment', 'label'))
     if not len(segments):
-        found = sorted({entry['subset'] for entry in database.values()})
-        raise InputError('%s: subset "%s" has no annotated segment; the file has the subsets %s: choose one '
-                         'with --subset' % (name, subset, ', '.join(found) or '(none)'))
+        raise NoSegments('%s: subset "%s" has no annotated segment; %s' % (name, subset, _subsets_text(database)))
     videos, video_index = np.unique(video_of, return_inverse=True)  # only videos with a segment
-    classes, class_index = _index_names(labels)
+    classes, class_index = index_names(labels)
     names = list(in_subset)
     return GroundTruth([names[video] for video in videos], classes, video_index, class_index, segments,
-                       len(names) - len(videos))
+                       len(names) - len(videos), name, subset,
+                       {video: entry['subset'] for video, entry in database.items()})
+
+
+def _subsets_text(database):
+    """Which subsets of the ground truth have segments, as the end of a message."""
+    segments = collections.Counter()
+    for entry in database.values():
+        annotations = entry.get('annotations')
+        segments[entry['subset']] += len(annotations) if isinstance(annotations, (list, tuple)) else 0
+    found = ['%s (%d)' % pair for pair in sorted(segments.items()) if pair[1]]
+    if not found:
+        return 'no subset of the file has one; check that this is the annotated file'
+    return 'these subsets have some (number of segments): %s; choose one with --subset' % ', '.join(found)
 
 
 @_no_garbage_collection()
@@ -111,19 +132,24 @@ def read_results(source, with_labels=True):
 
     Args:
       source: a path, the loaded JSON (only `results` is required), or a Results, which is returned unchanged.
-      with_labels: False ignores the labels, which may then be missing: proposals need none.
+      with_labels: False ignores the labels, which may then be missing: proposals need none. None reads them if
+        every entry has one.
     Raises:
       InputError: the file cannot be read or has a video twice, or an entry is malformed.
     """
     if isinstance(source, Results):
         if with_labels and source.label_index is None:
             raise InputError('%s: found results that were read without labels, expected labels; read the file with '
-                             'with_labels=True' % source.source)
+                             'with_labels=True, or score the results with %s' % (source.source, PROPOSAL_SCRIPT))
         return source
-    name, by_video = _load(source, 'results', 'results')
+    name, content = load(source, 'results', 'results')
+    by_video = content['results']
+    if with_labels is None:
+        with_labels = all(isinstance(entry, dict) and 'label' in entry
+                          for entries in by_video.values() if isinstance(entries, list) for entry in entries)
     fields = ('segment', 'score', 'label') if with_labels else ('segment', 'score')
-    video_index, segments, scores, *labels = _flatten((name + ': results[', ']'), by_video, fields)
-    labels, label_index = _index_names(labels[0]) if with_labels else (None, None)
+    video_index, segments, scores, *labels = flatten((name + ': results[', ']'), by_video, fields)
+    labels, label_index = index_names(labels[0]) if with_labels else (None, None)
     return Results(name, list(by_video), video_index, scores, segments, labels, label_index)
 
 
@@ -133,20 +159,23 @@ def positions_in(names, known):
     return np.array([position.get(name, -1) for name in names], dtype=np.int64)
 
 
-def _load(source, what, key):
-    """(name for messages, the object under `key`) of a path or of loaded JSON; `what` the file should be.
+def load(source, what, key):
+    """(name for messages, content) of a path or of loaded JSON; `what` the file should be.
 
-    Raises InputError if a file has a key twice in one object: the earlier value would be lost.
+    Raises InputError if the content has no object by video under `key`, or if a file has a key twice in one object:
+    the earlier value would be lost.
     """
     if not isinstance(source, (str, os.PathLike)):
         name = '%s in memory' % what
-        return name, _by_video(name, source, what, key)
+        _by_video(name, source, what, key)
+        return name, source
     name, repeated = str(source), []
-    by_video = _by_video(name, read_json(name, lambda pairs: _object(pairs, repeated)), what, key)
+    content = read_json(name, lambda pairs: _object(pairs, repeated))
+    by_video = _by_video(name, content, what, key)
     if repeated:
         raise InputError('%s: found the %s %s twice, expected it once; remove one of them' % (
-            name, 'video' if repeated[0] in by_video else 'key', _quoted(repeated[0])))
-    return name, by_video
+            name, 'video' if repeated[0] in by_video else 'key', quoted(repeated[0])))
+    return name, content
 
 
 def _object(pairs, repeated):
@@ -158,7 +187,7 @@ def _object(pairs, repeated):
 
 
 def _by_video(name, content, what, key):
-    """The object under `key` of the loaded JSON `content`; the other arguments are for messages, as of _load."""
+    """The object under `key` of the loaded JSON `content`; the other arguments are for messages, as of load."""
     if not isinstance(content, dict) or not isinstance(content.get(key), dict):
         found = 'the keys %s' % reprlib.repr(list(content)) if isinstance(content, dict) else _type_name(content)
         raise InputError('%s: expected a JSON object whose "%s" is an object by video, found %s; check that this '
@@ -191,10 +220,10 @@ def _check_videos(name, database):
     for video, entry in database.items():
         if not isinstance(entry, dict) or not isinstance(entry.get('subset'), str):
             raise InputError('%s: database[%s] has no "subset" name; expected {"subset": "validation", '
-                             '"annotations": [...]}; add it' % (name, _quoted(video)))
+                             '"annotations": [...]}; add it' % (name, quoted(video)))
 
 
-def _flatten(place, by_video, fields):
+def flatten(place, by_video, fields):
     """The entries of all videos: [[R] index of the video, and of each field what _column returns].
 
     Args:
@@ -222,28 +251,58 @@ def _column(field, values):
     if field == 'label':
         _check_types(values, str)
         return values
-    if field == 'segment':
-        if not set(map(len, values)) <= {2}:
-            raise ValueError
-        values = list(chain.from_iterable(values))
-    _check_types(values, numbers.Real)
+    if field == 'score':
+        return finite_numbers(values)
+    if not set(map(len, values)) <= {2}:
+        raise ValueError
+    edges = list(chain.from_iterable(values))
+    kinds = set(map(type, edges))
+    if _has_text(kinds):  # so do a text of two digits, and the keys of an object
+        _check_types(values, (list, tuple, np.ndarray))
+    return _finite_numbers(edges, kinds).reshape(-1, 2)
+
+
+def finite_numbers(values):
+    """A list of numbers, or of texts such as "10.5" → [len(values)] float64.
+
+    Raises TypeError, ValueError or OverflowError if one of them is neither, or is not finite.
+    """
+    return _finite_numbers(values, set(map(type, values)))
+
+
+def _finite_numbers(values, kinds):
+    """finite_numbers of `values`, whose types are `kinds`; those are found once, because it takes time."""
+    if _has_text(kinds):
+        # float() takes "1_0" as 10, which no data means
+        values = [float(value.replace('_', '?')) if isinstance(value, str) else value for value in values]
+        kinds = set(map(type, values))
+    _check_kinds(kinds, numbers.Real)
     array = np.array(values, dtype=np.float64)
     if not np.isfinite(array).all():
         raise ValueError
-    return array.reshape(-1, 2) if field == 'segment' else array
+    return array
+
+
+def _has_text(kinds):
+    return any(issubclass(kind, str) for kind in kinds)
 
 
 def _check_types(values, kind):
     """Raise TypeError unless all values are of `kind` and none is a bool."""
-    for found in set(map(type, values)):  # a set, because millions of values have few types
+    _check_kinds(set(map(type, values)), kind)  # a set, because millions of values have few types
+
+
+def _check_kinds(kinds, kind):
+    """Raise TypeError unless all types of the set `kinds` are `kind`, or a type below it, and none is bool."""
+    for found in kinds:
         if not issubclass(found, kind) or found is bool:
             raise TypeError
 
 
 def _faults(place, by_video, fields):
-    """Yield an InputError for each malformed entry; arguments as of _flatten."""
+    """Yield an InputError for each malformed entry; arguments as of flatten."""
     for video, entries in by_video.items():
-        where = _quoted(video).join(place)
+        where = quoted(video).join(place)
         if not isinstance(entries, (list, tuple)):
             yield InputError('%s is %s; expected a list of objects with %s; correct the file' % (
                 where, _type_name(entries), ', '.join(fields)))
@@ -260,8 +319,12 @@ def _entry_fault(entry, fields):
         return ' is %s; expected an object with %s; correct the file' % (_type_name(entry), ', '.join(fields))
     for field in fields:
         if field not in entry:
-            return ' has no "%s" (its keys: %s); expected %s; add it' % (
-                field, ', '.join(map(str, entry)) or 'none', EXPECTED[field])
+            is_result = 'segment' in fields and 'score' in fields
+            remedy = 'add it' if field != 'label' or not is_result else (
+                'add it, or give class scores of the videos with --video_scores, or score results without labels '
+                'with ' + PROPOSAL_SCRIPT)
+            return ' has no "%s" (its keys: %s); expected %s; %s' % (
+                field, ', '.join(map(str, entry)) or 'none', EXPECTED[field], remedy)
         try:
             _column(field, [entry[field]])
         except (TypeError, ValueError, OverflowError):
@@ -270,14 +333,15 @@ def _entry_fault(entry, fields):
     return ''
 
 
-def _index_names(names):
+def index_names(names):
     """(distinct names in order of first use, [len(names)] int index into them)."""
     index_of = {}
     index = [index_of.setdefault(name, len(index_of)) for name in names]
     return list(index_of), np.array(index, dtype=np.int64)
 
 
-def _quoted(video):
+def quoted(video):
+    """The name of a video or class between quotation marks, for messages."""
     return json.dumps(video) if isinstance(video, str) else repr(video)
 
 
@@ -340,25 +404,6 @@ def _blocks(partners):
     return zip(edges[:-1], edges[1:])
 
 
-# Command line
-
-
-def parse_tiou_thresholds(text):
-    """[S] thresholds of the text '0.5:0.95:0.05' (start:stop:step, with the stop) or '0.5,0.75'."""
-    try:
-        if ':' in text:
-            start, stop, step = map(float, text.split(':'))
-            steps = int(round((stop - start) / step))
-            if not 0 <= steps < MAX_THRESHOLDS or abs(start + steps * step - stop) > 1e-9:
-                raise ValueError
-            return check_tiou_thresholds(np.linspace(start, stop, steps + 1))
-        return check_tiou_thresholds([float(part) for part in text.split(',')])
-    except (InputError, ValueError, ZeroDivisionError, OverflowError):
-        raise argparse.ArgumentTypeError(
-            '"%s": expected START:STOP:STEP, where STOP is a whole number of steps from START, or numbers separated '
-            'by commas; at most %d thresholds, each above 0 and at most 1' % (text, MAX_THRESHOLDS)) from None
-
-
 def check_tiou_thresholds(thresholds):
     """The thresholds as [S] float64; raises InputError if there is none, or one is not above 0 and at most 1."""
     thresholds = np.asarray(thresholds, dtype=np.float64)
@@ -368,72 +413,50 @@ def check_tiou_thresholds(thresholds):
     return thresholds
 
 
-def build_parser(description, policy_help, figure):
-    """The parser of either script; `figure` is what --figure draws."""
-    parser = argparse.ArgumentParser(
-        description=description, allow_abbrev=False,
-        epilog='The evaluators of ActivityNet\'s toolkit and of OpenTAD read the same two files. To compare with the '
-        'toolkit\'s numbers, use --policy official.')
-    parser.add_argument('ground_truth', help='JSON file {"database": {video: {"subset": name, "annotations": '
-                        '[{"segment": [start, end], "label": name}]}}}, in seconds')
-    parser.add_argument('results', help='JSON file {"results": {video: [{"score": number, "segment": '
-                        '[start, end], "label": name}]}}, in seconds')
-    parser.add_argument('--subset', default='validation',
-                        help='subset of the ground truth to evaluate on (default: %(default)s)')
-    parser.add_argument('--tiou_thresholds', type=parse_tiou_thresholds, default='0.5:0.95:0.05',
-                        metavar='START:STOP:STEP',
-                        help='STOP is one of them; or numbers separated by commas: 0.5,0.75 (default: %(default)s)')
-    parser.add_argument('--policy', choices=POLICIES, default='authors', help=policy_help)
-    parser.add_argument('--json', metavar='OUT.json', help='also write the numbers to this JSON file')
-    parser.add_argument('--figure', metavar='OUT.png', help='also draw %s to this file (png, pdf or svg)' % figure)
-    return parser
-
-
-def parse_arguments(parser, argv, key):
-    """The parsed flags of either script; `key` is in its JSON output and in no other file.
-
-    Raises InputError where an output is an input or the other output, or would replace a file of another kind.
-    """
-    args = parser.parse_args(argv)
-    refuse_to_overwrite({'--json': args.json, '--figure': args.figure}, [args.ground_truth, args.results])
-    if args.json and _has_content(args.json):
-        try:
-            found = read_json(args.json)
-        except InputError:
-            found = None
-        if not isinstance(found, dict) or key not in found:
-            raise InputError('--json %s: found another file there, expected none or an earlier output, which has the '
-                             'key "%s"; name another file, or remove it' % (args.json, key))
-    if args.figure:
-        _figure_format(args.figure)
-    return args
-
-
-def _has_content(path):
-    """Whether `path` is a regular file that is not empty. (What is no regular file is not replaced anyway.)"""
-    return os.path.isfile(path) and os.path.getsize(path) > 0
-
-
-def format_counts(counts, texts):
-    """Aligned lines: for each of `texts`, {key of `counts`: text}, the text and the number."""
-    return ['  %-44s %9s' % (text, '{:,}'.format(counts[key])) for key, text in texts.items()]
-
-
-def write_outputs(args, content, draw):
-    """Write what --json and --figure of the parsed `args` name: `content`, and the figure that draw() returns.
-
-    The JSON comes first. Raises InputError where one of them cannot be written.
-    """
-    if args.json:
-        write_json(args.json, content)
-    fault = args.figure and try_figure(args.figure, draw)
-    if fault:
-        raise InputError('%s; the numbers are complete: run without --figure, or remove the cause' % fault)
+# Counts
 
 
 def without_length(segments):
     """Number of segments [..., 2] that do not end after their start; nothing can match them."""
     return int(np.count_nonzero(segments[..., 1] <= segments[..., 0]))
+
+
+def videos_without_results(truth, results):
+    """Number of the truth's videos that have no result."""
+    has_results = np.zeros(len(results.videos) + 1, dtype=bool)  # the last one stays False, for position −1
+    has_results[results.video_index] = True
+    return int(np.count_nonzero(~has_results[positions_in(truth.videos, results.videos)]))
+
+
+def coverage_line(truth, results, dropped=0):
+    """One line that says over how many videos the figures of `results` are.
+
+    truth: GroundTruth; results: Results; dropped: number of videos without features that left the ground truth
+    before (--missing drop).
+    """
+    line = format_coverage(len(truth.videos), videos_without_results(truth, results))
+    return line + ('; %s without features %s dropped before (--missing drop)' % (
+        counted(dropped, 'video'), 'was' if dropped == 1 else 'were') if dropped else '')
+
+
+def format_coverage(videos, without):
+    """The line of coverage_line, of the number of videos and of those that have no results."""
+    missed = {0: 'all of them have results', 1: '1 of them has no results and counts as missed'}.get(
+        without, '%s of them have no results and count as missed' % '{:,}'.format(without))
+    return 'over %s; %s' % (counted(videos, 'video'), missed)
+
+
+def counted(number, noun):
+    """Such as "1 video" and "2,000 videos"."""
+    return '%s %s%s' % ('{:,}'.format(number), noun, '' if number == 1 else 's')
+
+
+# Figures
+
+
+def has_content(path):
+    """Whether `path` is a regular file that is not empty. (What is no regular file is not replaced anyway.)"""
+    return os.path.isfile(path) and os.path.getsize(path) > 0
 
 
 def new_figure(size):
@@ -467,18 +490,18 @@ def write_figure(path, figure):
     Raises InputError if that format is unknown, a file of another kind would be replaced, or the file cannot be
     written.
     """
-    kind = _figure_format(path)
+    kind = figure_format(path)
     with atomic_write(path) as partial, warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)  # of characters that the font lacks: it draws boxes for them
         figure.savefig(partial, format=kind, dpi=100, bbox_inches='tight')
 
 
-def _figure_format(path):
+def figure_format(path):
     """The format of the figure `path`; raises InputError if it is unknown, or a file of another kind is there."""
     kind = os.path.splitext(path)[1][1:].lower() or 'png'
     if kind not in FIGURE_STARTS:
         raise InputError('%s: a figure cannot be written as .%s; use .png, .pdf or .svg' % (path, kind))
-    if _has_content(path):
+    if has_content(path):
         with open(path, 'rb') as file:
             start = file.read(len(FIGURE_STARTS[kind]))
         if start != FIGURE_STARTS[kind]:

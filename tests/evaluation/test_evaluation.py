@@ -13,8 +13,9 @@ import warnings
 import numpy as np
 import pytest
 from data_sets import GOLDEN, ROOT
+from small_files import load, results_of, truth_of
 
-from evaluation import get_detection_performance, get_proposal_performance
+from evaluation import command_line, get_detection_performance, get_proposal_performance
 from evaluation import results as shared
 from evaluation.get_detection_performance import evaluate_detections, greedy_matches, interpolated_ap
 from evaluation.get_proposal_performance import evaluate_proposals
@@ -24,28 +25,9 @@ from runtime.errors import InputError
 SEEDS = sorted(path[:-len('_gt.json')] for path in glob.glob(os.path.join(GOLDEN, 'eval_seed*_gt.json')))
 
 
-def truth_of(videos, subset='validation'):
-    """Ground truth of {video: [(start, end, label)]}."""
-    return {'database': {video: {'subset': subset, 'annotations': [
-        {'segment': [start, end], 'label': label} for start, end, label in segments]}
-        for video, segments in videos.items()}}
-
-
-def results_of(videos):
-    """Results of {video: [(score, start, end, label)]}."""
-    return {'results': {video: [
-        {'score': score, 'segment': [start, end], 'label': label} for score, start, end, label in entries]
-        for video, entries in videos.items()}}
-
-
 def mean_ap(truth, results, thresholds=(0.5,), **keywords):
     return evaluate_detections(truth_of(truth), results_of(results), tiou_thresholds=thresholds,
                                **keywords).mAP.tolist()
-
-
-def load(path):
-    with open(path) as file:
-        return json.load(file)
 
 
 # ----------------------------------------------------------------------------------------------- geometry
@@ -283,9 +265,10 @@ def test_proposals_need_no_labels():
     results = {'results': {'v': [{'score': 1, 'segment': [0, 4]}]}}
     truth = truth_of({'v': [(0, 4, 'a')]})
     assert evaluate_proposals(truth, results).average_recall_percent == 100
-    with pytest.raises(InputError, match=r'results\["v"\]\[0\] has no "label"'):
+    with pytest.raises(InputError, match=r'results\["v"\]\[0\] has no "label" .* expected a class name; add it, or '
+                       'give class scores .* --video_scores, or .* evaluation/get_proposal_performance.py$'):
         evaluate_detections(truth, results)
-    with pytest.raises(InputError, match='without labels'):
+    with pytest.raises(InputError, match='without labels.* score .* with evaluation/get_proposal_performance.py'):
         evaluate_detections(truth, read_results(results, with_labels=False))
 
 
@@ -336,6 +319,27 @@ def test_numpy_numbers_and_tuples_are_read():
                                  {'score': 1, 'segment': np.array([0, 4.5]), 'label': 'a'}]}}
     assert read_results(results).segments.tolist() == [[0, 4], [0, 4.5]]
     assert read_results(results).scores.tolist() == [0.5, 1]
+
+
+def test_numbers_written_as_text_are_numbers():
+    as_numbers = results_of({'v': [(0.5, 10.5, 12, 'a'), (1, 0, 4, 'a')], 'w': [(1e-3, 3, 4, 'b')]})
+    as_texts = results_of({'v': [('0.5', '10.5', 12, 'a'), (1, 0, ' 4 ', 'a')], 'w': [('1e-3', 3, '4.0', 'b')]})
+    for found, expected in zip(read_results(as_texts), read_results(as_numbers)):
+        np.testing.assert_array_equal(found, expected)
+    truth = read_ground_truth(truth_of({'v': [('0.5', '7', 'a'), (1, '2', 'b')]}))
+    assert truth.segments.tolist() == [[0.5, 7], [1, 2]]
+
+
+def test_several_labels_in_one_video_by_hand():
+    # Both classes have the same segment of v; each is matched by its own results alone.
+    truth = {'v': [(0, 4, 'a'), (0, 4, 'b'), (6, 8, 'a')], 'w': [(1, 2, 'b')]}
+    results = {'v': [(0.9, 0, 4, 'b'), (0.8, 6, 8, 'b'), (0.7, 0, 4, 'a'), (0.6, 6, 8, 'a')],
+               'w': [(0.5, 1, 2, 'b')]}
+    performance = evaluate_detections(truth_of(truth), results_of(results), tiou_thresholds=[0.5])
+    assert performance.classes == ['a', 'b']
+    assert performance.ap == pytest.approx(np.array([[1], [(1 + 2 / 3) / 2]]))  # of b the second result is wrong
+    proposals = evaluate_proposals(truth_of(truth), results_of(results), tiou_thresholds=[0.5])
+    assert proposals.counts['ground_truth'] == 4 and proposals.average_recall_percent == 100
 
 
 # ---------------------------------------------------------------------------------------- recorded numbers
@@ -392,14 +396,14 @@ def test_official_policy_equals_the_recorded_numbers(base):
     ('0.75,0.5', [0.75, 0.5]),
 ])
 def test_tiou_thresholds(text, expected):
-    assert shared.parse_tiou_thresholds(text).tolist() == list(expected)
+    assert command_line.parse_tiou_thresholds(text).tolist() == list(expected)
 
 
 @pytest.mark.parametrize('text', ['', 'a', '0', '1.01', '0.5,nan', '0.5:0.95', '0.5:0.95:0.1', '0.9:0.5:0.1',
                                   '0.5:0.9:0', '0:1:0.1', '0.5:inf:0.1', '0.5:1e18:1', '0.5:0.95:1e-6'])
 def test_wrong_tiou_thresholds(text):
     with pytest.raises(argparse.ArgumentTypeError):
-        shared.parse_tiou_thresholds(text)
+        command_line.parse_tiou_thresholds(text)
 
 
 @pytest.mark.parametrize('limit', [0, -1, float('nan'), float('inf')])
@@ -415,7 +419,10 @@ GOOD = {'score': 0.5, 'segment': [0, 1], 'label': 'a'}
 
 @pytest.mark.parametrize('change, message', [
     ({'score': None}, r'\["score"\] is None; expected a finite number'),
-    ({'score': '0.5'}, r"\[\"score\"\] is '0.5'; expected a finite number"),
+    ({'score': 'high'}, r"\[\"score\"\] is 'high'; expected a finite number"),
+    ({'score': '1_0'}, r"\[\"score\"\] is '1_0'"),
+    ({'score': 'nan'}, r"\[\"score\"\] is 'nan'"),
+    ({'score': '1e999'}, r"\[\"score\"\] is '1e999'"),
     ({'score': True}, r'\["score"\] is True'),
     ({'score': float('nan')}, r'\["score"\] is nan'),
     ({'score': 10 ** 400}, r'\["score"\] is 1000'),
@@ -423,7 +430,10 @@ GOOD = {'score': 0.5, 'segment': [0, 1], 'label': 'a'}
     ({'segment': [0, 1, 2]}, r'\["segment"\] is \[0, 1, 2\]'),
     ({'segment': 3}, r'\["segment"\] is 3'),
     ({'segment': 'ab'}, r"\[\"segment\"\] is 'ab'"),
-    ({'segment': [0, '1']}, r"\[\"segment\"\] is \[0, '1'\]"),
+    ({'segment': '12'}, r"\[\"segment\"\] is '12'"),
+    ({'segment': {'0': 1, '5': 2}}, r"\[\"segment\"\] is \{'0': 1, '5': 2\}"),
+    ({'segment': [0, '1 s']}, r"\[\"segment\"\] is \[0, '1 s'\]"),
+    ({'segment': [0, '']}, r"\[\"segment\"\] is \[0, ''\]"),
     ({'segment': [0, float('inf')]}, r'\["segment"\] is \[0, inf\]'),
     ({'segment': [[0, 1], [2, 3]]}, r'\["segment"\] is \[\[0, 1\]'),
     ({'label': 7}, r'\["label"\] is 7; expected a class name'),
@@ -464,13 +474,16 @@ def test_wrong_entries_are_named(entries, message):
     ({'database': {'v': {'subset': 'validation'}}}, r'database\["v"\]\["annotations"\] is null'),
     ({'database': {'v': {'subset': 'validation', 'annotations': [{'label': 'a'}]}}},
      r'database\["v"\]\["annotations"\]\[0\] has no "segment"'),
-    ({'database': {}}, r'subset "validation" has no annotated segment; the file has the subsets \(none\)'),
-    (truth_of({'v': [(0, 1, 'a')]}, 'training'), 'has the subsets training: choose one with --subset'),
+    ({'database': {}}, r'subset "validation" has no annotated segment; no subset of the file has one; check that '),
+    ({'database': dict(truth_of({'v': [(0, 1, 'a')] * 2}, 'training')['database'],
+                       **truth_of({'w': []}, 'testing')['database'])},
+     r'these subsets have some \(number of segments\): training \(2\); choose one with --subset$'),
     (truth_of({'v': []}), 'subset "validation" has no annotated segment'),
 ])
 def test_wrong_ground_truth_is_named(content, message):
     with pytest.raises(InputError, match=message) as raised:
         read_ground_truth(content)
+    assert isinstance(raised.value, shared.NoSegments) == ('no annotated segment' in str(raised.value))
     assert '\n' not in str(raised.value)
 
 
@@ -508,6 +521,10 @@ def test_garbage_collection_is_as_before(tmp_path, enabled):
 # -------------------------------------------------------------------------------------------- command line
 
 
+WITHOUT_B = 'warning: a class without any result: b\n'  # of the detections of `files`
+WARNING = {'detection': WITHOUT_B, 'proposal': ''}
+
+
 def run_script(name, *arguments, **keywords):
     script = os.path.join(ROOT, 'evaluation', 'get_%s_performance.py' % name)
     return subprocess.run([sys.executable, script] + [str(argument) for argument in arguments],
@@ -526,7 +543,7 @@ def files(tmp_path):
 
 def test_detection_script(files):
     done = run_script('detection', 'gt.json', 'results.json', '--json', 'out.json', cwd=str(files))
-    assert (done.returncode, done.stderr) == (0, '')
+    assert (done.returncode, done.stderr) == (0, WITHOUT_B)
     lines = [line.split() for line in done.stdout.splitlines()]
     assert [line for line in lines if line[:1] in (['0.5'], ['0.95'], ['average'])] == [
         ['0.5', '50.00'], ['0.95', '50.00'], ['average', '50.00']]
@@ -535,6 +552,8 @@ def test_detection_script(files):
     assert written['mAP'] == [0.5] * 10 and written['average_mAP'] == 0.5
     assert (written['subset'], written['policy'], written['dropped_unknown_video']) == (
         'validation', 'authors', 1)
+    assert written['videos_without_results'] == 1
+    assert done.stdout.endswith('\n\n  over 2 videos; 1 of them has no results and counts as missed\n')
     assert sorted(path.name for path in files.iterdir()) == ['gt.json', 'out.json', 'results.json']
 
 
@@ -543,6 +562,7 @@ def test_proposal_script(files):
                       '--tiou_thresholds', '0.5,1', '--max_avg_nr_proposals', '50', cwd=str(files))
     assert (done.returncode, done.stderr) == (0, '')
     assert 'AR@50 50.00 %' in done.stdout
+    assert done.stdout.endswith(' %\n  over 2 videos; 1 of them has no results and counts as missed\n')
     written = load(str(files / 'out.json'))
     assert np.shape(written['recall']) == (2, 100)
     assert written['average_recall'][-1] == 0.5 and written['average_recall_percent'] == 50
@@ -553,7 +573,7 @@ def test_proposal_script(files):
 @pytest.mark.parametrize('name', ['detection', 'proposal'])
 def test_figures_are_drawn(files, name):
     done = run_script(name, 'gt.json', 'results.json', '--figure', 'out.png', cwd=str(files))
-    assert (done.returncode, done.stderr) == (0, '')
+    assert (done.returncode, done.stderr) == (0, WARNING[name])
     assert (files / 'out.png').read_bytes().startswith(b'\x89PNG')
 
 
@@ -579,7 +599,9 @@ def test_characters_that_the_font_lacks_print_nothing(files):
     pytest.importorskip('matplotlib')
     (files / 'gt.json').write_text(json.dumps(truth_of({'v': [(0, 4, '\u8a9e'), (0, 4, '\u05d0')]})))
     done = run_script('detection', 'gt.json', 'results.json', '--figure', 'out.png', cwd=str(files))
-    assert (done.returncode, done.stderr) == (0, '') and (files / 'out.png').exists()
+    assert done.returncode == 0 and 'glyph' not in done.stderr.lower() and done.stderr.count('\n') == 2
+    assert done.stderr.splitlines()[1].startswith('warning: 2 classes without any result: ')
+    assert (files / 'out.png').exists()
 
 
 def test_a_figure_of_too_many_classes():
@@ -603,7 +625,7 @@ def test_script_flags(files, name):
         assert flag in done.stdout
     assert 'official' in done.stdout and 'toolkit' in done.stdout  # --policy is explained
     done = run_script(name, 'gt.json', 'results.json', '--policy', 'official', cwd=str(files))
-    assert (done.returncode, done.stderr) == (0, '')
+    assert (done.returncode, done.stderr) == (0, WARNING[name])
 
 
 @pytest.mark.parametrize('name', ['detection', 'proposal'])
@@ -715,7 +737,7 @@ def test_a_figure_that_cannot_be_drawn_costs_no_numbers(files, name, variables, 
                       env=dict(os.environ, **variables))
     assert done.returncode == 2 and ' 50.00' in done.stdout
     assert load(str(files / 'out.json'))['tiou_thresholds'][0] == 0.5 and not (files / 'out.png').exists()
-    assert re.match(r'error: out.png: %s.*; the numbers are complete: .*\n$' % reason, done.stderr)
+    assert re.match(r'%serror: out.png: %s.*; the numbers are complete: .*\n$' % (WARNING[name], reason), done.stderr)
 
 
 def test_a_cache_that_cannot_be_written_costs_no_figure(files):
@@ -764,8 +786,9 @@ def test_without_docstrings_and_with_an_ascii_terminal(files, name):
     for arguments in (['--help'], ['gt.json', 'results.json', '--subset', 'pr\xfcfung\x1b[31m']):
         done = subprocess.run([sys.executable, '-OO', script] + arguments, cwd=str(files), stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, env=dict(os.environ, PYTHONIOENCODING='ascii'))
-        assert (done.returncode, done.stderr) == (0, b'') and b'\x1b' not in done.stdout
+        assert done.returncode == 0 and b'\x1b' not in done.stdout + done.stderr
     assert b'"pr\\xfcfung\\x1b[31m"' in done.stdout
+    assert done.stderr == (b'warning: a class without any result: \\u72ac\n' if name == 'detection' else b'')
 
 
 @pytest.mark.parametrize('name', ['detection', 'proposal'])
