@@ -1,42 +1,40 @@
-"""Clip features of a video: reading them, in every form that they may have, and interpolating their rows.
+"""Clip features of a video: a store of them, in every form that they may have, and interpolating their rows.
 
-Dimension (docs/method.md, Legend): C feature width.
+Dimensions (docs/method.md, Legend): T rows of a video's features, C feature width.
 """
 import collections
 import contextlib
-import io
+import functools
 import os
-import re
 import threading
-import zipfile
 from typing import NamedTuple
 
 import h5py
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from dataset.conversion_record import RECORD, has_changed, made_of_hdf5, made_of_npy, read_record
+from dataset.feature_files import (
+    FORMS,
+    chunk_count,
+    find_dataset,
+    find_table,
+    group_of_hdf5,
+    has_line_end,
+    is_in_hdf5,
+    names_in_hdf5,
+    read_dataset,
+    read_errors,
+    read_file,
+    read_table,
+)
 from dataset.tables import check_video_id, located_errors
-from runtime.errors import InputError, one_line, printable
-from runtime.files import file_size
+from runtime.errors import InputError, printable
+from runtime.files import MAX_BYTES, file_size
 
-FORMS = ('.npy', '.npz', '.csv')  # of a video's file, the fastest first
 PICKLES = ('.pkl', '.pickle', '.pt', '.pth', '.joblib')
 MAX_ROWS = 1 << 17      # of a video: a row per 8 frames for 9 hours
 MAX_MAGNITUDE = 1e6     # of a number; larger ones are read, and named as suspicious
-MAX_HEADER = 10000      # bytes of an npy file's header, numpy's own limit
-MAX_LINE = 1 << 22      # bytes of a CSV's header row
-CSV_BLOCK = 1 << 17     # numbers of a CSV that are parsed at a time, so few that they stay in the processor's cache
-CSV_EMPTY = (b'', b'na', b'n/a', b'null', b'none')  # cells, in small letters
-CSV_NUMBER = re.compile(r'("?)[ \t\r]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t]*\1[ \t\r]*$', re.ASCII)
-
-# HDF5 expands all of a stored chunk before it takes the numbers that belong there.
-MAX_CHUNK = 64 << 20    # bytes of a chunk that is larger than its dataset
-MAX_CHUNKS = 1 << 10    # of a dataset that has fewer rows: HDF5 keeps 4 kB for each chunk
-MAX_COMPRESSED = 4 << 20  # bytes of a stored chunk, which gzip can expand to 4 GiB, and lzf to less
-COMPRESSION = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
-FILTERS = COMPRESSION.union({h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32})
 
 
 # Interpolation
@@ -90,31 +88,77 @@ class Survey(NamedTuple):
     warnings: list  # texts: files that are not read, and are newer than what is, or not what it was made of
 
 
-class FeatureStore:
-    """Features by video: a folder of VIDEO.npy / .npz / .csv, or an HDF5 file with a dataset VIDEO.
+def check_name(name):
+    """Raise InputError where `name` cannot be that of features in a store: VIDEO, or FOLDER/VIDEO."""
+    parts = name.split('/')
+    if len(parts) > 2:
+        raise InputError('found the name %s, expected VIDEO or FOLDER/VIDEO; move the features into one folder or '
+                         'into folders just below it' % ascii(name))
+    for part in parts:
+        check_video_id(part)
 
-    The contents are not trusted: the declared form and size are checked before the numbers are read, no pickle is
-    loaded, and a video id never names anything outside the folder or the file.
+
+def _files_at(path):
+    """The HDF5 files that are read in place of the folder `path`; the first is the one that is."""
+    return [path + end for end in ('.h5', '.hdf5') if os.path.lexists(path + end)]
+
+
+def names_in(path, key=''):
+    """Names of all features in a folder, or in an HDF5 file: VIDEO, or FOLDER/VIDEO of folders just below; sorted.
+
+    As in a FeatureStore, PATH.h5 and PATH.hdf5 go before the folder PATH. Files whose names begin with a dot are left
+    out. In an HDF5 file, a group of one video counts as VIDEO, see names_in_hdf5; `key` as in a FeatureStore.
+    Raises InputError where `path` is neither, or cannot be read.
+    """
+    path = (_files_at(path) + [path])[0]
+    if not os.path.exists(path):
+        raise InputError('%s: found no such folder or HDF5 file, expected one with features; name another' % path)
+    with read_errors(path, 'cannot be read'):
+        if not os.path.isdir(path):
+            file_size(path)
+            with h5py.File(path, 'r') as file:
+                return sorted(names_in_hdf5(file, key))
+        with os.scandir(path) as entries:
+            found = [(entry.name, not entry.name.endswith(FORMS) and entry.is_dir()) for entry in entries
+                     if not entry.name.startswith('.')]
+        names = [name for name, is_folder in found if not is_folder]
+        names += ['%s/%s' % (folder, name) for folder, is_folder in found if is_folder
+                  for name in os.listdir(os.path.join(path, folder)) if not name.startswith('.')]
+    return sorted({os.path.splitext(name)[0] for name in names if name.endswith(FORMS)})
+
+
+class FeatureStore:
+    """Features by video: a folder of VIDEO.npy / .npz / .csv, or an HDF5 file with a dataset or a group VIDEO.
+
+    A name may have a folder (or an HDF5 group) before it: FOLDER/VIDEO. An array is [T, C] or [C, T], with any number
+    of other axes of length 1, such as [1, T, C] or [C, T, 1, 1]. The contents are not trusted: the declared form and
+    size are checked before the numbers are read, no pickle is loaded, and a name never leads out of the folder or the
+    file.
     """
 
-    def __init__(self, path, width, forms=None, complete_lines=False, on_suspect=None):
+    def __init__(self, path, width, forms=None, complete_lines=False, on_suspect=None, layout='tc', key=''):
         """A store of features with `width` columns at `path`, a folder or an HDF5 file.
 
         Args:
           path, width: see above. PATH.h5 or PATH.hdf5 is preferred to the folder PATH; in a folder, the first of
-            FORMS that a video has is read.
+            FORMS that a video has is read. `width` matters to `read` alone.
           forms: where given, `path` itself is read, and in a folder only files of these forms.
           complete_lines: whether a CSV without a line end at its end is refused: it may be cut short.
           on_suspect: called with (kind, text) at each video that is read although its numbers look wrong: all of them
             are zero, one is beyond MAX_MAGNITUDE, or a part of an HDF5 dataset was never written.
+          layout: 'tc' where arrays are [T, C], a row for each time; 'ct' where they are [C, T].
+          key: name of the array to read where an npz file, or the HDF5 group of a video, has several; '': the only
+            one.
         """
-        converted = [path + end for end in ('.h5', '.hdf5') if os.path.lexists(path + end)] if forms is None else []
-        self.path = converted[0] if converted else path
+        files = _files_at(path) if forms is None else []
+        self.path = files[0] if files else path
         self.width = width
-        self._unread = converted[1:] + [path] if converted else []
+        self._unread = files[1:] + [path] if files else []
         self._forms = forms or FORMS
         self._complete_lines = complete_lines
         self._on_suspect = on_suspect
+        self._layout = layout
+        self._key = key
         self._file = None
         self._lock = threading.Lock()  # for opening the file; h5py itself lets one thread read at a time
 
@@ -133,8 +177,8 @@ class FeatureStore:
     def survey(self, videos):
         """The Survey of `videos`. A folder is listed once, however many videos there are."""
         is_folder = os.path.isdir(self.path)
-        with _read_errors(self.path, 'cannot be read'):
-            there = set(os.listdir(self.path) if is_folder else self._open_hdf5())
+        with read_errors(self.path, 'cannot be read'):
+            there = _listing(self.path, videos) if is_folder else self._hdf5_listing(videos)
             forms_of = {video: [form for form in (self._forms if is_folder else ['']) if video + form in there]
                         for video in videos}
             hidden = self._hidden_in_folder(forms_of) if is_folder else self._hidden_by_hdf5(videos)
@@ -149,6 +193,12 @@ class FeatureStore:
         text = '%s, %s, %s' % (self.path, 'folder' if is_folder else 'HDF5', count)
         return Survey(missing, printable(text), [printable(warning) for warning in warnings])
 
+    def _hdf5_listing(self, videos):
+        """Names in the HDF5 file, and GROUP/NAME in those of its groups that are before the names of `videos`."""
+        file = self._open_hdf5()
+        groups = {folder: group_of_hdf5(file, folder) for folder in _folders_of(videos)}
+        return set(file).union('%s/%s' % (folder, name) for folder, group in groups.items() for name in group or ())
+
     def _hidden_in_folder(self, forms_of):
         """List of (video, file that is not read, file of the same video that is)."""
         return [(video, os.path.join(self.path, video + other), os.path.join(self.path, video + forms[0]))
@@ -158,7 +208,7 @@ class FeatureStore:
         """The same where an HDF5 file is read in place of another one (of no video: ''), or of a folder."""
         hidden = []
         for path in self._unread:
-            names = set(os.listdir(path)) if os.path.isdir(path) else None
+            names = _listing(path, videos) if os.path.isdir(path) else None
             hidden += [('', path, self.path)] if names is None else [
                 (video, os.path.join(path, video + form), self.path)
                 for video in videos for form in FORMS if video + form in names]
@@ -171,8 +221,11 @@ class FeatureStore:
             with contextlib.suppress(InputError, OSError):  # the features can be read without it
                 record = read_record(os.path.join(self.path, RECORD))
         for video, other, read in hidden:
-            is_changed = has_changed(made_of_hdf5(self._file, video) if read == self.path else
-                                     made_of_npy(record, video, read), other)
+            if read != self.path:
+                made_of = made_of_npy(record, video, read)
+            else:  # a conversion makes no groups, and the way through one could lead through a link
+                made_of = None if '/' in video else made_of_hdf5(self._file, video)
+            is_changed = has_changed(made_of, other)
             if is_changed:
                 changed.append((other, read))
             elif is_changed is None and _modified(other) > _modified(read):
@@ -191,88 +244,156 @@ class FeatureStore:
                 if os.path.lexists(path):
                     return path
         else:
-            with _read_errors(self.path, 'cannot be read'):
-                # not `video in file`, which follows links into other files
-                if self._open_hdf5().id.links.exists(video.encode('utf-8', 'surrogateescape')):
+            with read_errors(self.path, 'cannot be read'):
+                if is_in_hdf5(self._open_hdf5(), video):
                     return self.path
         raise self.missing_error(video)
 
-    def read(self, video, rows=None):
+    def shape(self, video):
+        """(rows, columns) of the features of `video` as they are stored, whatever `width` is.
+
+        Only headers are read, but a CSV is read to its end. Raises InputError where there are no features, or where
+        they are not rows of numbers.
+        """
+        self._check_name(video)
+        check = functools.partial(self._check_table, None, None, None)
+        if os.path.isdir(self.path):
+            path = self.stored_in(video)
+            if file_size(path) > MAX_BYTES and path.endswith('.csv'):
+                raise InputError('%s: found a file of more than %d bytes; check that it is one video'
+                                 % (path, MAX_BYTES))
+            table = read_table(path, functools.partial(check, path), self._key)
+        else:
+            _, _, table = self._dataset(video, check)
+        return table.rows, table.columns
+
+    def shapes(self, videos, on_video=None):
+        """{video: (rows, columns), or the InputError of `shape`}; on_video() is called after each video."""
+        found = {}
+        for video in videos:
+            try:
+                found[video] = self.shape(video)
+            except InputError as error:
+                found[video] = error
+            if on_video:
+                on_video()
+        return found
+
+    def read(self, video, rows=None, cut=None):
         """Features of `video`, float32 [n, width].
 
+        Args:
+          video: its name in the store.
+          rows: number of rows that the whole video must have; None: any.
+          cut: (a, b): only rows a to b - 1. Where the file allows it, as npy and HDF5 do, only these are read.
+
         Raises InputError where there are no features, where they are not a table of that width, where they are not
-        `rows` rows (None: any number), or where a number is not finite: it would spread to every weight.
+        `rows` rows or less than `cut` names, or where a number is not finite: it would spread to every weight.
         """
-        with located_errors(self.path):
-            check_video_id(video)
-        source, values = self._from_folder(video, rows) if os.path.isdir(self.path) else self._hdf5(video, rows)
+        self._check_name(video)
+        read = self._from_folder if os.path.isdir(self.path) else self._from_hdf5
+        source, values = read(video, functools.partial(self._check_table, self.width, rows, cut), rows, cut)
         with np.errstate(over='ignore', invalid='ignore'):  # a float64 beyond float32 becomes infinite
             values = np.asarray(values, np.float32)
             low, high = values.min(), values.max()  # NaN where one number is
         if not (np.isfinite(low) and np.isfinite(high)):
             row, column = np.argwhere(~np.isfinite(values))[0]
-            raise InputError('%s: found %s in row %d, column %d (from 0), expected finite numbers; '
-                             'extract the features again' % (source, values[row, column], row, column))
-        if self._on_suspect and low == high == 0:
+            raise InputError('%s: found %s in row %d, column %d (from 0), expected finite numbers; extract the '
+                             'features again' % (source, values[row, column], row + (cut or [0])[0], column))
+        if self._on_suspect:
+            self._tell_suspects(source, len(values), low, high, is_whole=not cut)
+        return values
+
+    def _tell_suspects(self, source, rows, low, high, is_whole):
+        """Call on_suspect where numbers from `low` to `high` look wrong. Zeros may be right in a part of a video."""
+        if low == high == 0 and is_whole:
             self._on_suspect('only zeros', printable(
-                '%s: all numbers of its %d rows are 0; was the video extracted?' % (source, len(values))))
-        elif self._on_suspect and max(-low, high) > MAX_MAGNITUDE:
+                '%s: all numbers of its %d rows are 0; was the video extracted?' % (source, rows)))
+        elif max(-low, high) > MAX_MAGNITUDE:
             self._on_suspect('large numbers', printable(
                 '%s: found numbers from %g to %g, expected none beyond %g; check how the features were made'
                 % (source, low, high, MAX_MAGNITUDE)))
-        return values
 
-    def _check_form(self, source, shape, dtype, rows):
-        """Raise InputError where an array of this shape and dtype cannot be the features of a video."""
+    def _check_name(self, video):
+        with located_errors(self.path):
+            check_name(video)
+
+    def _check_table(self, width, rows, cut, source, shape, dtype):
+        """The Table of an array of this shape and dtype; InputError where it cannot be the features of a video.
+
+        `width`, `rows`: what it must have (None: any); `cut`: see `read`.
+        """
+        expected = 'rows of %s' % ('numbers' if width is None else '%d numbers' % width)
         if dtype.hasobject:
-            raise InputError('%s: found Python objects of shape %s, expected rows of %d numbers; objects are '
-                             'never loaded, because loading them can run any code. If you trust the file, load it '
-                             'where that does no harm, and np.save() its numbers as float32'
-                             % (source, shape, self.width))
-        if shape is None or len(shape) != 2 or dtype.kind not in 'fiu':
-            raise InputError('%s: found an array of shape %s and type %s, expected rows of %d numbers'
-                             % (source, shape, dtype, self.width))
-        if shape[1] != self.width:
-            raise InputError('%s: found %d columns, expected %d (--feature_width)'
-                             % (source, shape[1], self.width))
-        if rows is not None and shape[0] != rows:
-            raise InputError('%s: found %d rows, expected %d, a row per clip; in the annotation, '
-                             'feature_frame must be the number of rows times the frames of a clip'
-                             % (source, shape[0], rows))
-        if not 0 < shape[0] <= MAX_ROWS:
-            raise InputError('%s: found %d rows, expected 1 to %d; check that it is one video'
-                             % (source, shape[0], MAX_ROWS))
+            raise InputError('%s: found Python objects of shape %s, expected %s; objects are never loaded, because '
+                             'loading them can run any code. If you trust the file, load it where that does no harm, '
+                             'and np.save() its numbers as float32' % (source, shape, expected))
+        table = find_table(shape, self._layout)
+        if table is None or dtype.kind not in 'fiu':
+            raise InputError('%s: found an array of shape %s and type %s, expected %s: two axes, besides others of '
+                             'length 1; save the numbers so' % (source, shape, dtype, expected))
+        if width is not None and table.columns != width:
+            raise self._width_error(source, table)
+        if rows is not None and table.rows != rows:
+            raise InputError('%s: found %d rows, expected %d, a row per clip; in the annotation, `rows` must be the '
+                             'number of rows, or feature_frame that number times the frames of a clip'
+                             % (source, table.rows, rows))
+        if not 0 < table.rows <= MAX_ROWS:
+            raise InputError('%s: found %d rows, expected 1 to %d; check that it is one video, and divide a longer '
+                             'one into two' % (source, table.rows, MAX_ROWS))
+        if table.columns < 1:
+            raise InputError('%s: found %d columns, expected at least 1; extract the features again'
+                             % (source, table.columns))
+        if cut and not 0 <= cut[0] < cut[1] <= table.rows:
+            raise InputError('%s: found %d rows, expected rows %d to %d (from 0) among them; correct the number of '
+                             'rows in the annotation, or extract the features again'
+                             % (source, table.rows, cut[0], cut[1] - 1))
+        return table
+
+    def _width_error(self, source, table):
+        """An InputError about a wrong number of columns; names the layout where it may be the other one."""
+        text = '%s: found %d columns, expected %d (--feature_width)' % (source, table.columns, self.width)
+        if table.rows == self.width:
+            other = 'ct' if self._layout == 'tc' else 'tc'
+            text += ('; the columns lie in the %s axis: give --layout %s to `prepare_data.py import`, or --set '
+                     'source_layout=%s, target_layout=%s for the target, to other scripts'
+                     % ('first' if other == 'ct' else 'last', other, other, other))
+        return InputError(text)
 
     def _open_hdf5(self):
-        with self._lock, _read_errors(self.path, 'not an HDF5 file'):
+        with self._lock, read_errors(self.path, 'not an HDF5 file'):
             if self._file is None:
                 file_size(self.path)
                 self._file = h5py.File(self.path, 'r')
         return self._file
 
-    def _hdf5(self, video, rows):
+    def _dataset(self, video, check):
+        """(place of the dataset of `video` for messages, the dataset, its Table)."""
         source, file = '%s: dataset %s' % (self.path, video), self._open_hdf5()
-        with _read_errors(source, 'cannot be read'):
-            if isinstance(file.get(video, getlink=True), (h5py.SoftLink, h5py.ExternalLink)):
-                raise InputError('%s: found a link, which may lead to another file, expected a dataset; '
-                                 'copy the dataset into this file (h5copy)' % source)
-            dataset = file.get(video)
-            if not isinstance(dataset, h5py.Dataset):
+        with read_errors(source, 'cannot be read'):
+            with located_errors(source):
+                dataset, name = find_dataset(file, video, self._key)
+            if dataset is None:
                 raise self.missing_error(video)
+            source = '%s: dataset %s' % (self.path, name)
             if dataset.is_virtual or dataset.external:
                 raise InputError('%s: found numbers that lie in other files, expected them in this file; '
                                  'copy them into it' % source)
-            self._check_form(source, dataset.shape, dataset.dtype, rows)
-            if dataset.chunks:
-                _check_chunks(dataset)
-                written, count = dataset.id.get_num_chunks(), _chunk_count(dataset)
-                if written < count and self._on_suspect:
+            return source, dataset, check(source, dataset.shape, dataset.dtype)
+
+    def _from_hdf5(self, video, check, _, cut):
+        source, dataset, table = self._dataset(video, check)
+        with read_errors(source, 'cannot be read'):
+            values = read_dataset(dataset, table, cut)
+            if dataset.chunks and self._on_suspect:
+                written, count = dataset.id.get_num_chunks(), chunk_count(dataset)
+                if written < count:
                     self._on_suspect('chunks never written', printable(
                         '%s: found %d of %d chunks, and HDF5 gives zeros for the others; was the file written to its '
                         'end? Extract the features again' % (source, written, count)))
-            return source, np.asarray(dataset[()])
+            return source, values
 
-    def _from_folder(self, video, rows):
+    def _from_folder(self, video, check, rows, cut):
         path = self.stored_in(video)
         limit = 32 * (rows or MAX_ROWS) * self.width + (1 << 20)  # 32 characters per number, as in a CSV
         if file_size(path) > limit:
@@ -281,8 +402,7 @@ class FeatureStore:
         if self._complete_lines and path.endswith('.csv') and not has_line_end(path):
             raise InputError('%s: found no line end at the end, expected one, as the file may be cut short; extract '
                              'the features again, or, if it is complete, add a line end' % path)
-        read = READERS[os.path.splitext(path)[1]]
-        return path, read(path, lambda shape, dtype: self._check_form(path, shape, dtype, rows))
+        return path, read_file(path, functools.partial(check, path), self._key, cut)
 
     def missing_error(self, video):
         """An InputError that says where the features of `video` were looked for."""
@@ -297,151 +417,25 @@ class FeatureStore:
         return InputError('%s: no features of video %s (looked for %s)' % (self.path, video, names))
 
 
+def _folders_of(names):
+    """The folders before names like FOLDER/VIDEO, without those that would lead elsewhere."""
+    folders = set()
+    for name in names:
+        with contextlib.suppress(InputError):
+            check_name(name)
+            folders.add(name.rpartition('/')[0])
+    return folders - {''}
+
+
+def _listing(path, names):
+    """Names in the folder `path`, and FOLDER/NAME in those folders below it that are before `names`."""
+    folders = [folder for folder in _folders_of(names) if os.path.isdir(os.path.join(path, folder))]
+    return set(os.listdir(path)).union(
+        '%s/%s' % (folder, name) for folder in folders for name in os.listdir(os.path.join(path, folder)))
+
+
 def _modified(path):
     """Time of the last change in seconds; 0 where there is no file, as of a link to nothing."""
     with contextlib.suppress(OSError):
         return os.stat(path).st_mtime
     return 0
-
-
-def _chunk_count(dataset):
-    """Number of chunks that an HDF5 dataset of this shape has when all are written, as a float: it may be huge."""
-    return np.prod([-(-length // part) for length, part in zip(dataset.shape, dataset.chunks)], dtype=float)
-
-
-def _check_chunks(dataset):
-    """Raise ValueError where the chunks of an HDF5 dataset could take far more time or memory than its numbers."""
-    itemsize = dataset.dtype.itemsize
-    size = np.prod(dataset.chunks, dtype=float) * itemsize
-    if size > max(dataset.size * itemsize, MAX_CHUNK):
-        raise ValueError('found chunks of %d bytes, more than its numbers take; write it again with smaller chunks'
-                         % size)
-    count = _chunk_count(dataset)
-    if count > max(MAX_CHUNKS, len(dataset)):
-        raise ValueError('found %d chunks, expected at most one per row; write it again with larger chunks' % count)
-    pipeline = dataset.id.get_create_plist()
-    filters = [pipeline.get_filter(number)[0] for number in range(pipeline.get_nfilters())]
-    compression = [found for found in filters if found in COMPRESSION]
-    if not FILTERS.issuperset(filters) or len(compression) > 1:
-        raise ValueError('found the filters %s, expected gzip or lzf; write it again with one of them' % filters)
-    limit = max(MAX_COMPRESSED, size)  # numbers that do not compress take their own size
-    for slices in dataset.iter_chunks() if compression else ():
-        stored = dataset.id.get_chunk_info_by_coord(tuple(part.start for part in slices)).size
-        if stored > limit:
-            raise ValueError('found a compressed chunk of %d bytes, expected at most %d; write it again with smaller '
-                             'chunks' % (stored, limit))
-
-
-def _read_npy(path, check):
-    with _read_errors(path, 'not a numpy array'), open(path, 'rb') as file:
-        return _read_array(file, os.fstat(file.fileno()).st_size, check)
-
-
-def _read_npz(path, check):
-    # zipfile, because numpy 1's reader prints a traceback of its own where the file is cut short
-    with _read_errors(path, 'not a readable npz file'), zipfile.ZipFile(path) as arrays:
-        entries = arrays.infolist()
-        if len(entries) != 1:
-            raise InputError('%s: found %d arrays, expected one' % (path, len(entries)))
-        if entries[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError('its compression is not one that numpy uses')  # others expand without bound
-        with arrays.open(entries[0]) as file:
-            return _read_array(file, entries[0].file_size, check)
-
-
-def has_line_end(path):
-    """Whether the last byte of a file is a line end; raises InputError where the file cannot be read."""
-    with _read_errors(path, 'cannot be read'), open(path, 'rb') as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 1))
-        return file.read(1) == b'\n'
-
-
-def _read_csv(path, check):
-    with _read_errors(path, 'not a CSV file'), open(path, 'rb') as file:
-        _check_csv_header(path, file.readline(MAX_LINE))
-        lines = file.readlines()
-    values = _parse_csv(lines)
-    if values is None:
-        raise _csv_error(path, lines)
-    check(values.shape, values.dtype)
-    return values
-
-
-READERS = {'.npy': _read_npy, '.npz': _read_npz, '.csv': _read_csv}
-
-
-@contextlib.contextmanager
-def _read_errors(path, fault):
-    """Raise InputError with the text `fault` where what is done inside, to read `path`, fails."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # a damaged file raises those of zipfile, zlib, numpy, ast and h5py
-        raise InputError('%s: %s (%s); extract the features again' % (path, fault, one_line(error))) from None
-
-
-def _read_array(file, size, check):
-    """Array of an open npy file of `size` bytes; check(shape, dtype) is called before its numbers are read."""
-    head = io.BytesIO(file.read(MAX_HEADER))
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    shape, is_fortran, dtype = read_header[np.lib.format.read_magic(head)](head)
-    check(shape, dtype)
-    file.seek(head.tell())
-    values, found = np.empty(shape[0] * shape[1], dtype), size - head.tell()
-    if found != values.nbytes or file.readinto(values.view(np.uint8)) != found or file.read(1):
-        raise ValueError('found %d bytes of numbers, expected %d: cut short, or not one array'
-                         % (found, values.nbytes))  # the last read has a zip file check its sum
-    return values.reshape(shape, order='F' if is_fortran else 'C')
-
-
-def _check_csv_header(path, header):
-    """Raise InputError where the first row is numbers: it would be taken for column names, and lost.
-
-    Empty cells do not make it a header row, unless all are empty. Column names may be numbers that count from 0, as
-    those of pandas do, or from 1; pandas leaves the name above its row numbers empty.
-    """
-    cells = [cell.strip(b' \t"') for cell in header.lstrip(b'\xef\xbb\xbf').rstrip(b'\r\n').split(b',')]
-    cells = cells if cells[0] else cells[1:]
-    try:
-        numbers = [float(cell) for cell in cells if cell.lower() not in CSV_EMPTY]
-    except ValueError:
-        return
-    if numbers and numbers not in [list(range(first, first + len(cells))) for first in (0, 1)]:
-        raise InputError('%s: row 1: found numbers (%s, …), expected a header row, then rows of numbers; add a row '
-                         'of column names above' % (path, numbers[0]))
-
-
-def _parse_csv(lines):
-    """Lines of a CSV, but blank ones, as float64 [n, columns]; None where they are not rows of as many numbers."""
-    rows = [line for line in lines if not line.isspace()]
-    text = b','.join(rows)
-    widths = {1 + np.count_nonzero(np.frombuffer(row, np.uint8) == ord(',')) for row in rows}
-    if len(widths) != 1 or b'\0' in text:  # to pandas a number ends at NUL
-        return None
-    with contextlib.suppress(ValueError):  # pandas' own errors are of this type
-        # One long column, whose lines end at commas: pandas reads it faster than many short ones. Its parser 'legacy'
-        # is right to the last bit of a float32; the default one drops digits after the 17th, leading zeros included.
-        blocks = pd.read_csv(io.BytesIO(text), header=None, sep=';', lineterminator=',', dtype=np.float64,
-                             na_filter=False, skip_blank_lines=False, low_memory=False, float_precision='legacy',
-                             chunksize=CSV_BLOCK)
-        values = np.concatenate([block.to_numpy() for block in blocks])
-        if values.size == len(rows) * max(widths):
-            return values.reshape(len(rows), -1)
-    return None
-
-
-def _csv_error(path, lines):
-    """An InputError with the row and column, from 1, of the first cell that is no number."""
-    width = None
-    for row, line in enumerate(lines, start=2):
-        cells = [] if line.isspace() else line.decode('utf-8', 'backslashreplace').rstrip('\r\n').split(',')
-        for column, cell in enumerate(cells, start=1):
-            if not CSV_NUMBER.match(cell) or np.isinf(float(cell.strip('" \t\r'))):
-                return InputError('%s: row %d, column %d: found %r; expected a header row, then rows of numbers: '
-                                  'extract the features again' % (path, row, column, cell[:99]))
-        width = width or len(cells)
-        if cells and len(cells) != width:
-            return InputError('%s: row %d: found %d cells, the rows above have %d; expected a header row, then rows '
-                              'of numbers: extract the features again' % (path, row, len(cells), width))
-    return InputError('%s: found no rows of numbers, expected a header row, then rows of numbers' % path)

@@ -68,7 +68,7 @@ def parse(parser, path):
         assert found.dtype == np.float32 and found.shape[1:] == (WIDTH,) and np.isfinite(found).all()
 
     def read_entries(path):
-        for video in tables.read_videos(['v'], path, {}, 8, collections.Counter()):
+        for video in tables.read_videos(['v'], path, {}, tables.AnnotationRules(), collections.Counter()):
             assert video.clips > 0 and ((0 <= video.segments) & (video.segments <= 1)).all()
 
     def evaluate(path):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from data_sets import NUMBERS, WIDTH, message_of, write, write_features
 
-from dataset import features
+from dataset import feature_files, features
 from dataset.conversion_record import made_of_hdf5
 from dataset.features import FeatureStore
 from preparation.convert import Conversion, convert, find_sources
@@ -110,7 +110,7 @@ def test_unusable_numbers_are_named(tmp_path, end, numbers, message):
 
 
 @pytest.mark.parametrize('numbers', [
-    NUMBERS[0], NUMBERS[np.newaxis], np.float32(1), NUMBERS + 1j, NUMBERS > 0,
+    NUMBERS[0], np.stack([NUMBERS, NUMBERS]), np.float32(1), NUMBERS + 1j, NUMBERS > 0,
     np.array([[b'1'] * WIDTH])], ids=['1-D', '3-D', 'number', 'complex', 'bool', 'text'])
 @pytest.mark.parametrize('end', ['.npy', '.npz', '.h5'])
 def test_arrays_of_another_kind_are_refused(tmp_path, end, numbers):
@@ -166,7 +166,7 @@ def test_unusual_numbers_of_a_csv_are_read(tmp_path, cell):
 
 
 def test_rows_of_all_blocks_of_a_csv_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, 'CSV_BLOCK', 20)
+    monkeypatch.setattr(feature_files, 'CSV_BLOCK', 20)
     lines = ['%d,1,2,3' % row for row in range(30)]
     write(str(tmp_path / 'v.csv'), '\n'.join(['a,b,c,d'] + lines))
     np.testing.assert_array_equal(FeatureStore(str(tmp_path), WIDTH).read('v')[:, 0], np.arange(30))
@@ -240,7 +240,8 @@ def test_no_pickle_is_loaded(tmp_path, end):
 def test_other_contents_are_refused(tmp_path):
     store = FeatureStore(str(tmp_path), WIDTH)
     np.savez(str(tmp_path / 'two.npz'), NUMBERS, NUMBERS)
-    assert 'two.npz: found 2 arrays, expected one' in message_of(store.read, 'two')
+    message = message_of(store.read, 'two')
+    assert 'two.npz: found 2 arrays (arr_0, arr_1), expected one; name the one to read: --key NAME in' in message
     os.rename(str(tmp_path / 'two.npz'), str(tmp_path / 'renamed.npy'))
     assert 'renamed.npy: not a numpy array' in message_of(store.read, 'renamed')
     (tmp_path / 'folder.npy').mkdir()
@@ -357,15 +358,20 @@ def test_a_store_that_is_a_pipe(tmp_path):
         assert 'found a pipe, socket or device' in message_of(call, argument)
 
 
-@pytest.mark.parametrize('video', ['../v', '/v', '..', '.', '', ' ', 'a/b', 'a\\b', 'v\0', 'v\n', '\ud800',
-                                   '/dev/zero'])
-def test_an_id_never_leaves_its_folder(tmp_path, video):
+@pytest.mark.parametrize('video', ['../v', '/v', '..', '.', '', ' ', 'a/', 'a/..', './v', 'a//v', 'a\\b', 'v\0',
+                                   'v\n', '\ud800', '/dev/zero', 'a/b/c', '../below/v'])
+def test_a_name_never_leaves_its_folder(tmp_path, video):
     write_features(str(tmp_path / 'v.npy'), NUMBERS)
     (tmp_path / 'below').mkdir()
     write_features(str(tmp_path / 'x.h5'), NUMBERS)
     for path in ('below', 'x.h5'):
-        message = message_of(FeatureStore(str(tmp_path / path), WIDTH).read, video)
-        assert message.startswith('%s: found the video id ' % (tmp_path / path)) and 'rename the video' in message
+        store = FeatureStore(str(tmp_path / path), WIDTH)
+        for call in (store.read, store.shape):
+            message = message_of(call, video)
+            found, remedy = (('found the name ', 'move the features into one folder') if video.count('/') > 1 else
+                             ('found the video id ', 'rename the video'))
+            assert message.startswith('%s: %s' % (tmp_path / path, found)) and remedy in message
+        assert store.survey([video]).missing == [video]
 
 
 @pytest.mark.parametrize('video', ['a b', 'é 視頻', '-x', 'aux', 'C:v', "it's", 'v.w'])
