@@ -1,11 +1,10 @@
-"""Test snapshots of AherNet on untrimmed Kinetics-600 validation videos (docs/method.md, section 8).
+"""Test snapshots of AherNet on untrimmed validation videos of the target data set (docs/method.md, section 8).
 
 For each snapshot: detects actions in every validation video, writes results_aher_k600_gendec_step-N.json to
 --results_dir, and, where there is ground truth, prints and logs AUC, AR@100, mAP and video accuracy. Results of an
 earlier run with the same snapshot, settings and data are kept; others are replaced only with --force.
 """
 import contextlib
-import hashlib
 import os
 import re
 from typing import NamedTuple
@@ -28,11 +27,20 @@ with exit_on_ctrl_c():
         validation_stream,
     )
     from dataset import trained_on
-    from dataset.features import FeatureStore
     from dataset.tables import read_class_names
+    from dataset.tested_on import digest, origin_of_data
     from evaluation.get_detection_performance import draw_ap, evaluate_detections
     from evaluation.get_proposal_performance import draw_curves, evaluate_proposals
-    from evaluation.results import TIOU_THRESHOLDS, read_ground_truth, read_results, try_figure
+    from evaluation.results import (
+        TIOU_THRESHOLDS,
+        NoSegments,
+        coverage_line,
+        read_ground_truth,
+        read_results,
+        try_figure,
+    )
+    from evaluation.selection import check_common_ids, select_videos
+    from ops.detections import VideosOfWindows, results_of
     from runtime import snapshots
     from runtime.files import append_text, file_lock, remove_leftovers
     from runtime.results_file import ENDS, Entry, ResultsFile
@@ -44,6 +52,9 @@ FIGURE_NAMES = ('ar_an_step-%d.png', 'ap_step-%d.png')
 WRITTEN = [r'\d+'.join(map(re.escape, name.split('%d'))) for name in (  # patterns of the names of these files
     *(RESULTS_NAME.replace('.json', end) for end in ENDS), *FIGURE_NAMES)]
 LOG_NAME = 'test_results_log.txt'
+DATA_SETTINGS = ('clip_frames', 'target_layout', 'target_key', 'window_seconds', 'window_stride_seconds')
+# Origins of results have these only where they differ from their defaults: earlier versions of this code lacked them.
+LATER_SETTINGS = {'label_by', 'subset', *DATA_SETTINGS}
 LOCK_NAME = '.test.lock'
 
 
@@ -53,20 +64,28 @@ class Tester(NamedTuple):
     """The graph of one test run."""
 
     stream: NamedTuple          # data_loader.Stream of Validation
-    videos: list                # of dataset.tables.Video, in the order of the stream
+    samples: list               # of dataset.samples.Window, in the order of the stream
+    firsts: list                # number of each video's first window in `samples`
     part: NamedTuple            # snapshots.Part, what a snapshot must hold
     transfer: tf.Operation      # computes the classifier weights of every position; once for each snapshot
-    detections: aher.Detections
+    found: NamedTuple           # tensors of a batch: Detections, or Candidates where videos are tested in windows
+
+    @property
+    def videos(self):
+        """List of dataset.tables.Video, in the order of the stream."""
+        return [self.samples[first].video for first in self.firsts]
 
 
 def build(config):
     """Config → Tester. The list of bad data starts anew: a skipped video is never kept, so it is read again."""
-    stream, videos = validation_stream(config)
+    stream, samples = validation_stream(config)
     layers, transfer = stored_once(aher.transfer(aher.classifier(config.model, TARGET_CLASSIFIER), config.model))
     prediction = aher.localize(aher.pyramid(stream.batch.features, config.model), layers, config.model)
-    detections = aher.detect(prediction, stream.batch.seconds, config.model, config.test)
+    detect = aher.candidates if config.data.window_seconds else aher.detect
     groups = [BACKBONE, HEADS, TARGET_CLASSIFIER] + ([TRANSFER] if config.model.transfer == 'mlp' else [])
-    return Tester(stream, videos, snapshots.part_of(aher.group_variables(*groups)), transfer, detections)
+    return Tester(stream, samples, [number for number, window in enumerate(samples) if window.first == 0],
+                  snapshots.part_of(aher.group_variables(*groups)), transfer,
+                  detect(prediction, stream.batch.seconds, config.model, config.test))
 
 
 def stored_once(layers):
@@ -77,67 +96,46 @@ def stored_once(layers):
                             for variable, tensor in zip(variables, layer)])
 
 
-def detect_all(session, tester, title, first=0):
-    """Batches of (video, its Detections as numpy arrays), from video number `first` on.
+def detect_all(session, tester, test, title, first=0):
+    """For each batch, from video number `first` on, yield a list of (video, its Detections) that it completes.
 
-    The Detections of a skipped video are None. Raises Interrupted after a signal, once the current batch is used.
+    Detections are numpy arrays, None of a skipped video; their segments are in seconds of the video, not cut to it.
+    Batches are those of a run that tests all videos, because the last digits of a window's numbers may depend on its
+    batch. Raises Interrupted after a signal, once the current batch is used.
     """
-    session.run(tester.stream.initializer, {tester.stream.first: first})
+    samples, kept, is_skipped = tester.samples, first, False
+    joined = VideosOfWindows(samples, type(tester.found), test)
+    done = tester.firsts[first] // test.test_batch_size * test.test_batch_size
+    session.run(tester.stream.initializer, {tester.stream.first: done})
     # The bar is removed at the end: the rows of the table follow each other.
-    with tqdm(total=len(tester.videos), initial=first, unit='video', desc=title, leave=False) as progress, \
+    with tqdm(total=len(samples), initial=done, unit='video' if len(samples) == len(tester.firsts) else 'window',
+              desc=title, leave=False) as progress, \
             SignalWatcher('batch', tester.stream.bad.slow_read_warning) as watcher:
-        done, kept = first, first
-        while done < len(tester.videos):
+        while done < len(samples):
             with watcher.iteration(), reader_errors(tester.stream):
-                index, found = session.run([tester.stream.batch.index, tester.detections])
-            yield [(tester.videos[done + row],
-                    aher.Detections(*[values[row] for values in found]) if video >= 0 else None)
-                   for row, video in enumerate(index)]
-            if kept == done and (index >= 0).all():  # what follows a skipped video is tested again
-                kept += len(index)
-            done += len(index)
-            progress.update(len(index))
+                indices, found = session.run([tester.stream.batch.index, tester.found])
+            windows = [(number, *row) for number, row in enumerate(zip(indices, zip(*found)), start=done)
+                       if number >= tester.firsts[first]]
+            videos = [video for video in (joined.add(*window) for window in windows) if video]
+            yield videos
+            for _, detections in videos:  # what follows a skipped video is tested again
+                is_skipped |= detections is None
+                kept += not is_skipped
+            done += len(indices)
+            progress.update(len(indices))
             if watcher.received:
                 raise Interrupted(watcher.received, '%d of %d videos are tested and kept; the same command continues '
-                                  'from there (with --resume auto, the default)' % (kept, len(tester.videos)))
+                                  'from there (with --resume auto, the default)' % (kept, len(tester.firsts)))
 
 
 # Results
-
-def uniform_windows(seconds, count):
-    """`count` windows spread evenly over a video of `seconds`, longest first: [count, 2] seconds.
-
-    One of the whole video, then k windows of 2 / (k + 1) of it, half overlapping, for k = 2, 3, ….
-    """
-    levels = np.arange(1, int(np.sqrt(2 * count)) + 2)  # enough of them: level k has k windows
-    k = np.repeat(levels, levels)[:count]
-    index = np.arange(count) - k * (k - 1) // 2
-    return seconds * np.stack([index / (k + 1), (index + 2) / (k + 1)], axis=1)
-
-
-def results_of(video, detections, class_names, test):
-    """One video's Detections → its entry in the results: [{score, segment in seconds, label}].
-
-    Each segment gets each of the video's labels: test.labels_per_video of them, by falling average probability. A
-    score is the anchor's score times that probability. Segments without score or length are not written.
-    """
-    scores, segments = detections.scores, detections.segments
-    if test.proposals == 'uniform':
-        segments = uniform_windows(video.seconds, test.max_detections)
-        scores = np.linspace(1, 0, test.max_detections, endpoint=False)
-    labels = np.argsort(-detections.class_scores, kind='stable')[:test.labels_per_video]
-    return [{'score': round(float(score), 6), 'segment': [round(float(start), 6), round(float(end), 6)],
-             'label': class_names[label]}
-            for label in labels for score, (start, end) in zip(scores * detections.class_scores[label], segments)
-            if score > 0 and end > start]
-
 
 def entry_of(video, detections, class_names, test):
     """The Entry of a video and its Detections, which are None where the video was skipped."""
     if detections is None:
         return Entry(video.name, None, [], skipped=True)
     hit = bool(video.label == detections.label) if video.label >= 0 else None
-    return Entry(video.name, hit, results_of(video, detections, class_names, test))
+    return Entry(video.name, hit, results_of(video.seconds, detections, class_names, test))
 
 
 def test_snapshot(session, tester, prefix, file, config, class_names):
@@ -149,14 +147,14 @@ def test_snapshot(session, tester, prefix, file, config, class_names):
     finished = file.finished() if resumes else None
     if finished:
         return finished
-    entries = file.resume([video.name for video in tester.videos], config.test.test_batch_size) if resumes else []
+    entries = file.resume([video.name for video in tester.videos]) if resumes else []
     file.start(entries)
-    if len(entries) < len(tester.videos):
+    if len(entries) < len(tester.firsts):
         snapshots.restore(session, prefix, tester.part)
         session.run(tester.transfer)
         title = os.path.basename(prefix)[len(snapshots.PREFIX):]
-        for batch in detect_all(session, tester, 'step ' + title, len(entries)):
-            new = [entry_of(video, detections, class_names, config.test) for video, detections in batch]
+        for videos in detect_all(session, tester, config.test, 'step ' + title, len(entries)):
+            new = [entry_of(video, detections, class_names, config.test) for video, detections in videos]
             file.add(new)
             entries += new
     hits = [entry.hit for entry in entries if entry.hit is not None]
@@ -171,33 +169,19 @@ def test_snapshot(session, tester, prefix, file, config, class_names):
 
 def origin_of(checksums, config, class_names):
     """What the results of a snapshot come from, but for the data, which are known later (origin_of_data)."""
-    chosen = settings.to_dict(config)
+    chosen, defaults = settings.to_dict(config), _test_settings(settings.Config())
     read = [setting.name for setting in settings.ModelConfig.settings if settings.TEST in setting.scripts]
-    return {'snapshot': checksums, 'model': {name: chosen['model'][name] for name in read}, 'test': chosen['test'],
-            'class_names': _digest(class_names), 'features': os.path.realpath(config.data.path('target_features')),
+    return {'snapshot': checksums, 'model': {name: chosen['model'][name] for name in read},
+            'test': {name: value for name, value in _test_settings(config).items()
+                     if name not in LATER_SETTINGS or value != defaults[name]},
+            'class_names': digest(class_names), 'features': os.path.realpath(config.data.path('target_features')),
             'tf32': config.tf32}
 
 
-def origin_of_data(config, videos):
-    """The rest of an origin: the videos, and what tells features that were extracted anew from those before.
-
-    Of a file of features it is the size and the time of the last change that count, not the content.
-    """
-    paths, files = set(), []
-    with FeatureStore(config.data.path('target_features'), config.model.feature_width) as store:
-        for video in videos:
-            with contextlib.suppress(InputError):  # of a video without features
-                paths.add(store.stored_in(video.name))
-    for path in sorted(paths):
-        with contextlib.suppress(OSError):  # of a link that leads nowhere
-            status = os.stat(path)
-            files.append((os.path.basename(path), status.st_size, status.st_mtime_ns))
-    return {'videos': _digest([(video.name, video.label, video.seconds, video.frames) for video in videos]),
-            'feature_files': {'path': os.path.realpath(store.path), 'number': len(files), 'digest': _digest(files)}}
-
-
-def _digest(value):
-    return hashlib.sha256(repr(value).encode()).hexdigest()
+def _test_settings(config):
+    """{name: value} of the settings of testing and of the data with which results change."""
+    chosen = settings.to_dict(config)
+    return dict(chosen['test'], **{name: chosen['data'][name] for name in DATA_SETTINGS})
 
 
 def check_earlier(files, config, force=False):
@@ -219,7 +203,11 @@ def _other_origin(saved, mine, config):
     """What tells the origin `saved` of earlier results from this run's, `mine`: a list of texts."""
     if saved is None or not all(isinstance(saved.get(part), dict) for part in ('model', 'test')):
         return ['an unknown origin (no test wrote them, or their .origin.json is lost)']
-    texts = settings.differences(saved, config, ['model', 'test'], settings.TEST)
+    texts, defaults = settings.differences(saved, config, ['model'], settings.TEST), _test_settings(settings.Config())
+    for name, value in _test_settings(config).items():
+        before = saved['test'].get(name, defaults[name])
+        if before != value:
+            texts.append('%s %s (this run: %s)' % (name, before, value))
     if saved.get('features') != mine['features']:
         texts.append('features in %s (this run: %s)' % (saved.get('features'), mine['features']))
     if saved.get('tf32', False) != mine['tf32']:
@@ -248,6 +236,7 @@ class Tested(NamedTuple):
     accuracy: float            # share of videos with the right label; None where labels are unknown
     proposals: NamedTuple      # get_proposal_performance.ProposalPerformance
     detections: NamedTuple     # get_detection_performance.DetectionPerformance
+    coverage: str              # which videos the figures are over
 
 
 HEAD = ['step', 'accuracy', 'AUC', 'AR@100'] + ['mAP@%.2f' % tiou for tiou in TIOU_THRESHOLDS] + ['average mAP']
@@ -278,9 +267,15 @@ class Report:
         self._rows.append(row)
 
     def finish(self):
-        """Print and log the snapshot of the highest average mAP, the earliest of equal ones; draw its figures."""
+        """Print and log how many videos the figures are over, and the best snapshot; draw the figures of that one.
+
+        It is the one of the highest average mAP, the earliest of equal ones.
+        """
         if not self._rows:
             return
+        coverages = dict.fromkeys(row.coverage for row in self._rows)  # they differ where videos were skipped
+        self._write(*(coverages if len(coverages) == 1 else
+                      ['step %d: %s' % (row.step, row.coverage) for row in self._rows]))
         best = max(self._rows, key=lambda row: row.detections.average_mAP)
         self._write('best: step %d, average mAP %.2f %%' % (best.step, 100 * best.detections.average_mAP))
         for name, draw in zip(FIGURE_NAMES, (lambda: draw_curves(best.proposals), lambda: draw_ap(best.detections))):
@@ -311,6 +306,9 @@ def main(argv=None):
                        help='replace results in --results_dir that come from other snapshots, settings or data')
     arguments = parser.parse_args(argv)
     config = settings.from_arguments(arguments, settings.TEST)
+    if config.test.proposals == 'uniform' and config.test.label_by != 'video':
+        raise InputError('--label_by %s: windows of --proposals uniform have no anchor; give --label_by video'
+                         % config.test.label_by)
     announce_device(config.threads, config.device, config.tf32)
     check_paths(config.data, VALIDATION_PATHS)
     steps = snapshots.steps_in(config.model_dir) if arguments.steps is None else arguments.steps
@@ -336,9 +334,11 @@ def run(config, steps, skip_damaged=False, force=False):
                                origin_of(checksums, config, class_names))
              for step, checksums in check_snapshots(config, steps, damage).items()}
     check_earlier(files.values(), config, force)  # before the graph is built, as far as origins are known by then
-    truth = _ground_truth(config.data.path('ground_truth'))
+    truth = _ground_truth(config)
     tester = build(config)
     print(tester.stream.summary, flush=True)  # of several lines, whose paths are printable
+    if truth is not None:
+        truth = _truth_of(truth, tester, config)
     data = origin_of_data(config, tester.videos)
     for file in files.values():
         file.origin.update(data)
@@ -354,7 +354,8 @@ def run(config, steps, skip_damaged=False, force=False):
                 if truth is not None:
                     found = read_results(results)
                     report.add(Tested(step, accuracy, evaluate_proposals(truth, found),
-                                      evaluate_detections(truth, found)))
+                                      evaluate_detections(truth, found),
+                                      coverage_line(truth, found, len(tester.stream.dropped))))
     report.finish()
 
 
@@ -406,12 +407,31 @@ def check_snapshots(config, steps, damage):
     return checksums
 
 
-def _ground_truth(path):
-    """The ground truth at `path`, or None, with a message, where there is none."""
-    if os.path.lexists(path):  # a link to nothing is a fault, not the absence of ground truth
-        return read_ground_truth(path)
-    say('found no ground truth at %s: results are written, not evaluated' % path)
-    return None
+def _ground_truth(config):
+    """The ground truth of the subset that is tested; None, with a message, where there is none."""
+    path = config.data.path('ground_truth')
+    if not os.path.lexists(path):  # a link to nothing is a fault, not the absence of ground truth
+        say('found no ground truth at %s: results are written, not evaluated' % path)
+        return None
+    try:
+        return read_ground_truth(path, config.test.subset)
+    except NoSegments as error:
+        say('%s; results are written, not evaluated' % error)
+        return None
+
+
+def _truth_of(truth, tester, config):
+    """The ground truth without the videos that --missing drop left out of the test.
+
+    Raises InputError where it has none of the tested videos.
+    """
+    known = [name for name in truth.subset_of if truth.subset_of[name] == truth.subset]
+    check_common_ids([video.name for video in tester.videos], config.data.path('target_info'), known, truth.source,
+                     'name the ground truth of these videos with --ground_truth')
+    if not tester.stream.dropped:
+        return truth
+    return select_videos(truth, read_results({'results': {}}), sorted(set(known).difference(tester.stream.dropped)),
+                         '--missing drop')[0]
 
 
 if __name__ == '__main__':

@@ -21,11 +21,11 @@ with exit_on_ctrl_c():
     import config as settings
     from aher_model import BACKBONE, DISCRIMINATOR, GENERATOR, HEADS, SOURCE_CLASSIFIER, TARGET_CLASSIFIER, TRANSFER
     from data_loader import (
-        TRAINING_PATHS,
         check_paths,
         names_of_samples,
         reader_errors,
         resolve_classes,
+        training_paths,
         training_stream,
         training_tables,
     )
@@ -71,7 +71,8 @@ def training_step(batch, config):
     counter = tf.train.get_or_create_global_step()
     rate, active = learning_rate(counter, train), UPDATES[train.context]
     synthetic = _Synthetic(moments, config)
-    real_targets = aher.match_anchors(untrimmed.segments, untrimmed.labels, model)
+    own_labels = untrimmed.segment_labels if config.data.labels == 'segment' else None
+    real_targets = aher.match_anchors(untrimmed.segments, untrimmed.labels, model, own_labels)
     fake_targets = aher.match_anchors(synthetic.layout.segments, moments.labels, model)
     background = tf.logical_and(real_targets.overlap < train.background_tiou,
                                 fake_targets.overlap < train.background_tiou)
@@ -206,7 +207,7 @@ def main(argv=None):
     parser = settings.argument_parser(__doc__, settings.TRAIN)
     config = settings.from_arguments(parser.parse_args(argv), settings.TRAIN)
     announce_device(config.threads, config.device, config.tf32)
-    check_paths(config.data, TRAINING_PATHS)
+    check_paths(config.data, training_paths(config.data))
     run(resolve_classes(config))
 
 

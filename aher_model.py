@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ops.convolution import ReusableLayers, convolve
+from ops.detections import Candidates, Detections
 from runtime.session import tf
 
 BACKBONE = 'backbone'                    # g_conv1, g_conv2, g_conv_a1…a8
@@ -289,11 +290,13 @@ class Targets(NamedTuple):
     iou: tf.Tensor      # [B, N, A]: the overlap, or -1 (ignored) where there is none
 
 
-def match_anchors(segments, labels, model):
-    """Segments [B, S, 2] in feature rows (-1 pads) and labels [B] → Targets.
+def match_anchors(segments, labels, model, segment_labels=None):
+    """Segments [B, S, 2] in feature rows (-1 pads) and labels [B] of their videos → Targets.
 
     An anchor takes the first segment with the largest tIoU, measured on the part of the anchor in [0, T - 1]. Without
-    any overlap its target is centre ½, length 1. A video without a segment has label 0.
+    any overlap its target is centre ½, length 1. The label of a position is that of its video, or, where segments
+    have labels of their own, segment_labels [B, S], that of the segment which one of its anchors overlaps best; of
+    equals the first one, and the video's where no anchor overlaps. A video without a segment has label 0.
     """
     center, length = anchors(model)
     low = np.maximum(center - length / 2, 0)[..., np.newaxis]                             # [N, A, 1]
@@ -312,7 +315,12 @@ def match_anchors(segments, labels, model):
                         tf.log(segment_length / length) / scale], axis=3)
     known = tf.reduce_any(segments[:, :, 1] > segments[:, :, 0], axis=1)
     labels = tf.where(known, labels, tf.zeros_like(labels))
-    return Targets(labels=tf.tile(labels[:, tf.newaxis], [1, len(center)]), offsets=offsets, overlap=overlap,
+    labels = tf.tile(labels[:, tf.newaxis], [1, len(center)])                              # [B, N]
+    if segment_labels is not None:
+        nearest = tf.argmax(tf.reduce_max(overlaps, axis=2), axis=2)                       # [B, N]
+        own = tf.gather(segment_labels, nearest, axis=1, batch_dims=1)
+        labels = tf.where(tf.reduce_any(touched, axis=2), own, labels)
+    return Targets(labels=labels, offsets=offsets, overlap=overlap,
                    iou=tf.where(touched, overlap, -tf.ones_like(overlap)))
 
 
@@ -395,17 +403,6 @@ def adversary_loss(logits, real, background, train):
 
 # Detections (sections 4 and 8)
 
-class Detections(NamedTuple):
-    """The best segments of each video after NMS, by falling score, padded with score 0; and its class."""
-
-    scores: tf.Tensor               # [B, D] anchor scores
-    segments: tf.Tensor             # [B, D, 2] seconds
-    classes: tf.Tensor              # [B, D] the most probable class at the position of the anchor
-    class_probabilities: tf.Tensor  # [B, D] its probability
-    label: tf.Tensor                # [B] class of the video: that of the largest average probability
-    class_scores: tf.Tensor         # [B, K] class probabilities, averaged over all positions
-
-
 def decode(offsets, durations, model):
     """Offsets [B, N, A, 2] and durations [B] in seconds → segments [B, N, A, 2] in seconds, inside the video."""
     center, length = anchors(model)
@@ -416,10 +413,35 @@ def decode(offsets, durations, model):
     return rows * tf.reshape(durations, [-1, 1, 1, 1]) / model.untrimmed_steps
 
 
+def candidates(prediction, durations, model, test):
+    """Localization and durations [B] in seconds of windows → Candidates, which ops.detections.JoinedWindows takes."""
+    probabilities = tf.nn.softmax(prediction.class_logits)
+    return Candidates(*_best_anchors(prediction, durations, model, test), tf.reduce_mean(probabilities, axis=1),
+                      _for_labels(probabilities, test))
+
+
 def detect(prediction, durations, model, test):
-    """Localization and durations [B] in seconds → Detections."""
+    """Localization and durations [B] in seconds of whole videos → Detections."""
     probabilities = tf.nn.softmax(prediction.class_logits)
     class_scores = tf.reduce_mean(probabilities, axis=1)
+    scores, segments, positions = _best_anchors(prediction, durations, model, test)
+    kept, valid = _suppress(segments, scores, test)
+
+    mask = tf.sequence_mask(valid, test.max_detections)
+    position = tf.gather(positions, kept, axis=1, batch_dims=1)
+    classes = tf.gather(tf.argmax(probabilities, axis=2), position, axis=1, batch_dims=1)
+    own = tf.gather(tf.reduce_max(probabilities, axis=2), position, axis=1, batch_dims=1)
+    scores, segments = [tf.gather(values, kept, axis=1, batch_dims=1) for values in (scores, segments)]
+    return Detections(
+        scores=tf.where(mask, scores, tf.zeros_like(scores)),
+        segments=segments * tf.cast(mask, tf.float32)[:, :, tf.newaxis],
+        classes=classes, class_probabilities=own,
+        label=tf.argmax(class_scores, axis=1), class_scores=class_scores,
+        probabilities=tf.gather(_for_labels(probabilities, test), position, axis=1, batch_dims=1))
+
+
+def _best_anchors(prediction, durations, model, test):
+    """The test.top_anchors best anchors, by falling score: scores [B, n], segments [B, n, 2], positions [B, n]."""
     if test.score_by == 'iou':
         scores = prediction.iou
     else:
@@ -427,19 +449,13 @@ def detect(prediction, durations, model, test):
     count = np.prod(anchors(model)[0].shape)
     segments = tf.reshape(decode(prediction.offsets, durations, model), [-1, count, 2])
     best = tf.nn.top_k(tf.reshape(scores, [-1, count]), k=min(test.top_anchors, count))
-    segments = tf.gather(segments, best.indices, axis=1, batch_dims=1)
-    kept, valid = _suppress(segments, best.values, test)
+    return (best.values, tf.gather(segments, best.indices, axis=1, batch_dims=1),
+            best.indices // len(model.anchor_scales))
 
-    mask = tf.sequence_mask(valid, test.max_detections)
-    position = tf.gather(best.indices, kept, axis=1, batch_dims=1) // len(model.anchor_scales)
-    classes = tf.gather(tf.argmax(probabilities, axis=2), position, axis=1, batch_dims=1)
-    own = tf.gather(tf.reduce_max(probabilities, axis=2), position, axis=1, batch_dims=1)
-    scores, segments = [tf.gather(values, kept, axis=1, batch_dims=1) for values in (best.values, segments)]
-    return Detections(
-        scores=tf.where(mask, scores, tf.zeros_like(scores)),
-        segments=segments * tf.cast(mask, tf.float32)[:, :, tf.newaxis],
-        classes=classes, class_probabilities=own,
-        label=tf.argmax(class_scores, axis=1), class_scores=class_scores)
+
+def _for_labels(probabilities, test):
+    """Class probabilities [B, N, K]; [B, N, 0] where labels are those of the video, so that none are fetched."""
+    return probabilities[..., :0] if test.label_by == 'video' else probabilities
 
 
 def _suppress(segments, scores, test):

@@ -11,6 +11,7 @@ import re
 import sys
 from typing import Callable, NamedTuple
 
+from dataset import data_root
 from runtime.errors import InputError, exit_status
 from runtime.files import read_json
 
@@ -149,6 +150,11 @@ TestConfig = _group('TestConfig', [setting._replace(scripts=(TEST,)) for setting
     Setting('nms_tiou', 0.9, 'NMS removes a segment that overlaps a better one by more', 'tIoU', high=1),
     _numeric('max_detections', 100, 'maximum number of segments in a video', 'segments'),
     _numeric('labels_per_video', 1, 'labels that each segment of a video gets: the most probable ones', 'labels'),
+    Setting('label_by', 'video', 'where a segment has its labels from. video: the most probable classes of its '
+            'video, as published; anchor: the most probable classes at the position of its anchor; both: those of '
+            'the largest product of the two probabilities', choices=('video', 'anchor', 'both')),
+    Setting('subset', 'validation', 'subset of the target videos that is tested, as the info table names it, such as '
+            'testing'),
 ]])
 
 _SOURCE, _TRAINING, _TARGET, _TESTING = (TRAIN, CHECK), (TRAIN, CHECK), EVERYWHERE, (TEST, CHECK)
@@ -179,21 +185,40 @@ _DATA = [
     Setting('ground_truth', 'k600_val_action.json',
             'ground truth of the target validation videos (JSON, made by prepare_data.py annotation)',
             scripts=_TESTING),
+    *[setting for side, scripts in (('source', _SOURCE), ('target', _TARGET)) for setting in (
+        Setting(side + '_layout', 'tc', 'how the features of the %s videos are stored: a row for each clip (tc), or '
+                'a column for each clip (ct)' % side, choices=('tc', 'ct'), scripts=scripts, flag=False),
+        Setting(side + '_key', '', 'name of the features of a %s video in its npz file or HDF5 group; none: the only '
+                'array there' % side, scripts=scripts, flag=False),
+        _numeric(side + '_row_seconds', 0.0, 'time from one row of the features of a %s video to the next, where its '
+                 'annotation does not say it; 0: clip_frames frames' % side, 'seconds', low=0, scripts=scripts,
+                 flag=False),
+        _numeric(side + '_first_row_second', 0.0, 'centre of the first of these rows; 0: half of that time',
+                 'seconds', low=0, scripts=scripts, flag=False))],
     _numeric('clip_frames', 8, 'video frames in a clip', 'frames', flag=False),
-    _numeric('foreground_clips', 32, 'shortest segment that becomes a foreground sample', 'clips', scripts=_TRAINING,
-             flag=False),
-    _numeric('moment_clips', 8, 'shortest segment that becomes a moment', 'clips', scripts=_TRAINING, flag=False),
+    Setting('labels', 'video', 'class of a segment. video: that of its video in the label table, as published; '
+            'segment: its own label in the annotation', choices=('video', 'segment'), scripts=_TRAINING),
+    _numeric('foreground_clips', 32, 'shortest segment that becomes a foreground sample', 'clips', scripts=_TRAINING),
+    _numeric('moment_clips', 8, 'shortest segment that becomes a moment', 'clips', scripts=_TRAINING),
     Setting('exact_lengths', False, 'on: the clips of a segment are counted to the nearest whole number, before they '
             'are compared with the two settings above; off: as published, where rounding errors make some segments '
             'of exactly that length count as shorter', scripts=_TRAINING, flag=False),
     _numeric('max_segments', 25, 'segments of an untrimmed video that are used; later ones are ignored', 'segments',
-             scripts=(TRAIN,), flag=False),
+             scripts=_SOURCE),
+    _numeric('window_seconds', 0.0, 'untrimmed videos are trained on and tested in windows of this length; 0: as a '
+             'whole, as published', 'seconds', low=0),
+    _numeric('window_stride_seconds', 0.0, 'time from one window to the next in testing; 0: half a window', 'seconds',
+             low=0, scripts=_TESTING),
+    _numeric('window_share', 0.5, 'a segment belongs to a training window if they share this much of the shorter of '
+             'the two', low=0, above_low=True, high=1, scripts=_SOURCE, flag=False),
     Setting('moment_ratios', (14, 19), 'lowest and highest share of a moment in its sequence', '1/20', low=1, high=19,
             rule=PAIR, scripts=(TRAIN,)),
     Setting('moment_positions', (1, 19), 'lowest and highest position of a moment in its context', '1/20', low=1,
             high=19, rule=PAIR, scripts=(TRAIN,), flag=False),
     _numeric('workers', 0, 'threads that read features; 0: one for each core', 'threads', low=0, high=MAX_THREADS,
              resumable=True),
+    Setting('missing', 'stop', 'what happens where videos have no features: the run stops, or these videos are '
+            'dropped from tables and ground truth before it starts', choices=('stop', 'drop'), resumable=True),
     Setting('bad_data', 'stop', 'what happens at data that cannot be used: the run stops, or they are listed in '
             'bad_data.csv and skipped', choices=('stop', 'skip'), scripts=NETWORK, resumable=True),
     Setting('max_bad_share', 0.01, 'share of the videos of a stream that --bad_data skip may skip', high=1,
@@ -203,7 +228,8 @@ _DATA = [
 ]
 
 _RUN = [
-    Setting('config', 'k600', 'settings to start from: a preset (k600, split, demo), or the .json beside a snapshot'),
+    Setting('config', 'k600', 'settings to start from: a preset (k600, split, thumos14_anet, demo), or the .json '
+            'beside a snapshot'),
     Setting('model_dir', 'models', 'folder of the snapshots, their settings and the training log', scripts=NETWORK),
     Setting('results_dir', 'results', 'folder of the results', scripts=(TEST,)),
     Setting('resume', 'auto', 'auto: continue where the last run stopped; never: do everything again; training '
@@ -219,6 +245,11 @@ _RUN = [
 ]
 
 
+DATA_PATHS = tuple(  # the fields of DataConfig that are paths of tables and features below data_root
+    setting.name for setting in _DATA if setting.name == 'ground_truth'
+    or re.match('(source|target)_(info|annotation|labels|categories|features|clips)$', setting.name))
+
+
 class DataConfig(_group('DataConfig', _DATA)):
     """Where the data are, and how samples are cut from them (docs/method.md, section 2).
 
@@ -232,6 +263,8 @@ class DataConfig(_group('DataConfig', _DATA)):
         return os.path.join(self.data_root, getattr(self, name))
 
 
+DATA_ROOT_SETTINGS = (  # that a data root may set for itself, in its data.json
+    set(DataConfig._fields) - {'data_root'} | {'feature_width', 'source_classes', 'target_classes'})
 PARTS = collections.OrderedDict(
     [('model', ModelConfig), ('train', TrainConfig), ('test', TestConfig), ('data', DataConfig)])
 
@@ -262,6 +295,10 @@ PRESETS = collections.OrderedDict([
         config='split', model_dir='models/split', results_dir='results/split',
         model=ModelConfig(source_classes=0, target_classes=0),
         data=DataConfig(data_root='data/split', exact_lengths=True))),
+    ('thumos14_anet', Config(  # published settings on a data root of two imports: THUMOS14 → ActivityNet
+        config='thumos14_anet', model_dir='models/thumos14_anet', results_dir='results/thumos14_anet',
+        model=ModelConfig(source_classes=0, target_classes=0),
+        data=DataConfig(data_root='data/thumos14_anet', labels='segment', exact_lengths=True))),
     ('demo', Config(
         config='demo', model_dir='models/demo', results_dir='results/demo',
         model=ModelConfig(feature_width=64, stem_widths=(64, 64), level_widths=(32, 32, 48, 48, 64, 64, 64, 64),
@@ -343,8 +380,8 @@ def to_dict(config):
     return plain(config)
 
 
-def from_dict(saved, source):
-    """The Config of what to_dict gave; a setting that is not there keeps its default. `source` is for messages.
+def from_dict(saved, source, base=Config()):
+    """The Config of what to_dict gave; a setting that is not there is that of `base`. `source` is for messages.
 
     Raises InputError where it is no such dict, or a value has another type than the setting.
     """
@@ -366,7 +403,7 @@ def from_dict(saved, source):
             raise InputError('%s: found the value %r of%s, expected one like %r' % (source, found, place, default))
         return found
 
-    return group(Config(), saved, '')
+    return group(base, saved, '')
 
 
 def differences(saved, config, parts, script=TRAIN):
@@ -379,9 +416,8 @@ def differences(saved, config, parts, script=TRAIN):
         for setting in PARTS[part].settings:
             value = mine[part][setting.name]
             before = saved.get(part, {}).get(setting.name, defaults[part][setting.name])
-            is_path = part == 'data' and isinstance(setting.default, str)
             if (before != value and script in setting.scripts and not setting.resumable
-                    and not is_path):
+                    and setting.name not in ('data_root',) + DATA_PATHS):
                 texts.append('%s %s (this run: %s)' % (setting.name, before, value))
     return texts
 
@@ -426,7 +462,7 @@ def from_arguments(arguments, script):
 
     Raises InputError where a setting cannot be used.
     """
-    config = _base_config(arguments.config)
+    config = _with_data_root(_base_config(arguments.config), arguments)
     readable = {setting.name: setting for setting, _ in _settings_of(config) if script in setting.scripts}
     given = {name: getattr(arguments, name) for name, setting in readable.items()
              if setting.flag and name != 'config' and getattr(arguments, name) is not None}
@@ -451,6 +487,23 @@ def _base_config(name):
     if not os.path.exists(name):
         raise InputError('--config %s: expected %s, or the .json file beside a snapshot' % (name, ', '.join(PRESETS)))
     return override(from_dict(read_json(name), name), resume='auto', accept_changes=False)
+
+
+def _with_data_root(config, arguments):
+    """`config` with the settings that the data root says of itself, in its data.json (dataset/data_root.py).
+
+    A snapshot's .json has them already, unless the flags name another data root.
+    """
+    if arguments.data_root is None and arguments.config not in PRESETS:
+        return config
+    folder = config.data.data_root if arguments.data_root is None else arguments.data_root
+    path, found = os.path.join(folder, data_root.NAME), data_root.read(folder)['settings']
+    unknown = set(found).difference(DATA_ROOT_SETTINGS)
+    if unknown:
+        raise InputError('%s: found the settings %s, which cannot be set there; import the data again'
+                         % (path, ', '.join(sorted(unknown))))
+    return from_dict({part: {name: value for name, value in found.items() if name in PARTS[part]._fields}
+                      for part in ('model', 'data')}, path, config)
 
 
 def _parser_of(setting):

@@ -21,8 +21,19 @@ import numpy as np
 from dataset import trained_on
 from dataset.bad_data import BadData
 from dataset.features import FeatureStore, interpolate
-from dataset.tables import Video, read_class_names, read_info, read_labels, read_videos
-from runtime.errors import InputError
+from dataset.row_times import row_seconds
+from dataset.samples import (
+    covering_windows,
+    side_samples,
+    training_report,
+    training_window,
+    window_of,
+    window_rows,
+    windows_in_a_pass,
+)
+from dataset.side import coverage_warnings, known_class_names, read_side
+from dataset.tables import read_class_names
+from runtime.errors import InputError, printable
 from runtime.machine import usable_cores
 from runtime.session import tf
 
@@ -39,6 +50,7 @@ class Untrimmed(NamedTuple):
     features: tf.Tensor  # [B, T, C]
     segments: tf.Tensor  # [B, S, 2], feature rows, padded with -1
     labels: tf.Tensor    # [B]
+    segment_labels: tf.Tensor = ()  # [B, S], padded with -1; () where segments have the label of their video
 
 
 class Foreground(NamedTuple):
@@ -58,11 +70,11 @@ class Moments(NamedTuple):
 
 
 class Validation(NamedTuple):
-    """A batch of target validation videos; the last one may be smaller."""
+    """A batch of target videos, or of windows of them; the last one may be smaller."""
 
-    index: tf.Tensor     # [B], into the list of videos
+    index: tf.Tensor     # [B], into the list of samples
     features: tf.Tensor  # [B, T, C]
-    seconds: tf.Tensor   # [B], duration
+    seconds: tf.Tensor   # [B], that the features cover
 
 
 class Batch(NamedTuple):
@@ -74,32 +86,6 @@ class Batch(NamedTuple):
 
 
 # Samples
-
-class ClipSample(NamedTuple):
-    """A segment to be cut from a video's clip features."""
-
-    video: Video
-    start: int  # first clip
-    end: int    # the clip after the last
-
-
-def _clip_samples(videos, min_clips, first_only, exact, unusable):
-    """Segments of each video that span at least `min_clips` clips: a list of ClipSample for each video.
-
-    As published, rounding errors make some segments of exactly `min_clips` shorter; `exact` takes the nearest number.
-    """
-    groups = []
-    for video in videos:
-        group = []
-        for start, end in video.segments[:int(video.first_usable)] if first_only else video.segments:
-            clips, cut = (end - start) * video.clips, (int(start * video.clips), int(end * video.clips))
-            if (round(clips) if exact else clips) >= min_clips and cut[0] < cut[1]:  # with 1 clip, none may be left
-                group.append(ClipSample(video, *cut))
-            else:
-                unusable['shorter than %d clips' % min_clips] += 1
-        groups.append(group)
-    return [group for group in groups if group]
-
 
 class _Order:
     """An endless order of samples: each pass shuffles the videos, and the samples of a video stay together."""
@@ -128,16 +114,21 @@ class _Order:
 
 
 class _ValidationOrder:
-    """The order of validation: each video once; a video that cannot be read is not replaced."""
+    """The order of validation: each sample once; one that cannot be read is not replaced."""
 
-    def __init__(self, videos):
-        self._videos = videos
+    def __init__(self, samples):
+        self._samples = samples
 
     def __getitem__(self, index):
-        return self._videos[index], index
+        return self._samples[index], index
 
     def replacement(self, index):
         return None
+
+
+def _video_of(sample):
+    """The Video of a sample, which is the whole video, or a part of it."""
+    return getattr(sample, 'video', sample)
 
 
 class Stream(NamedTuple):
@@ -149,6 +140,7 @@ class Stream(NamedTuple):
     orders: dict                # name of each stream → its samples by number
     bad: BadData                # what could not be used
     summary: str                # lines: the features that are read; what is in the stream, what was skipped and why
+    dropped: tuple = ()         # names of the videos that --missing drop left out, because they have no features
 
 
 @contextlib.contextmanager
@@ -164,8 +156,15 @@ def reader_errors(stream):
 
 def names_of_samples(stream, first, count):
     """Names of the videos of samples `first` to `first + count`: {name of the stream: [name, …]}."""
-    return {name: [getattr(order[index][0], 'video', order[index][0]).name for index in range(first, first + count)]
+    return {name: [_video_of(order[index][0]).name for index in range(first, first + count)]
             for name, order in stream.orders.items()}
+
+
+def training_paths(data):
+    """The fields of DataConfig whose tables and features training reads."""
+    if data.labels == 'video':
+        return TRAINING_PATHS
+    return tuple(name for name in TRAINING_PATHS if not name.endswith('_labels')) + ('source_categories',)
 
 
 def check_paths(data, names):
@@ -204,9 +203,10 @@ class TrainingTables(NamedTuple):
 
     source: list       # of dataset.tables.Video
     target: list
-    unusable: dict     # a Counter of unusable segments, by reason
+    unusable: dict     # side → a Counter of unusable segments, by reason
     bad: BadData
     trained_on: dict   # of dataset.trained_on.describe: what a snapshot keeps of them
+    lines: list = ()   # which videos --missing drop left out: texts
 
 
 def training_tables(config, resumed=False):
@@ -215,12 +215,40 @@ def training_tables(config, resumed=False):
     A `resumed` run keeps the list of bad data of the run before. Raises InputError where tables cannot be used, or
     tables or features do not exist.
     """
-    data, model = config.data, config.model
-    check_paths(data, TRAINING_PATHS)
-    unusable, bad = collections.Counter(), _bad_data(config, config.model_dir, resumed)
-    source = _read_subset('source', 'training', model.source_classes, data, unusable, bad)
-    target = _read_subset('target', 'training', model.target_classes, data, unusable, bad)
-    return TrainingTables(source, target, unusable, bad, trained_on.describe(data, source=source, target=target))
+    data = config.data
+    check_paths(data, training_paths(data))
+    bad, videos, left, lines = _bad_data(config, config.model_dir, resumed), {}, {}, []
+    unusable = {'source': collections.Counter(), 'target': collections.Counter()}
+    for side, fields in (('source', ('source_features', 'source_clips')), ('target', ('target_clips',))):
+        videos[side] = read_side(config, side, 'training', bad, unusable[side])
+        left[side], dropped = _without_missing(videos[side], fields, config)
+        lines += _dropped_line(dropped, videos[side], '%s training' % side)
+    return TrainingTables(left['source'], left['target'], unusable, bad,
+                          trained_on.describe(data, left, **videos), lines)
+
+
+def _without_missing(videos, fields, config):
+    """(`videos`, names of those that --missing drop has left out because a store of `fields` lacks their features).
+
+    Raises InputError where none is left.
+    """
+    if config.data.missing == 'stop':
+        return videos, ()
+    missing = set()
+    for field in fields:
+        with _store(config, field) as store:
+            missing.update(store.survey([video.features for video in videos]).missing)
+    left = [video for video in videos if video.features not in missing]
+    if not left:
+        raise InputError('%s: found no features of any of %d videos; name the folder or HDF5 file with --%s' % (
+            config.data.path(fields[-1]), len(videos), fields[-1]))
+    return left, tuple(video.name for video in videos if video.features in missing)
+
+
+def _dropped_line(dropped, videos, what):
+    """The line on the names of `videos` that were dropped, in a list; none where there are none."""
+    return ['drop: %d of %d %s videos have no features, such as %s' % (
+        len(dropped), len(videos), what, dropped[0])] if dropped else []
 
 
 class _Unlisted:
@@ -239,8 +267,7 @@ def target_trained_on(config):
     Where the tables cannot have training videos, because they are made for testing, it is the class names alone.
     """
     try:
-        videos, reason = _read_subset('target', 'training', config.model.target_classes, config.data,
-                                      collections.Counter(), _Unlisted()), None
+        videos, reason = read_side(config, 'target', 'training', _Unlisted(), collections.Counter()), None
     except InputError as error:  # no training videos, or no label table
         videos, reason = None, str(error)
     return trained_on.describe(config.data, target=videos), reason
@@ -253,21 +280,16 @@ def training_stream(config, tables=None):
     be used.
     """
     data, seed = config.data, config.train.seed
-    source, target, unusable, bad, _ = tables or training_tables(config)
+    tables = tables or training_tables(config)
+    source, bad = tables.source, tables.bad
+    foreground, moments = [_training_samples(config, side, videos) for side, videos in (
+        ('source', source), ('target', tables.target))]
+    untrimmed = [[video] * (windows_in_a_pass(video, data) if data.window_seconds else 1) for video in source]
+    reports = _training_lines(config, tables, (foreground, moments))
     bad.start()
-    unusable = collections.Counter(unusable)
-    unusable['beyond the first %d of a video' % data.max_segments] = sum(
-        max(0, len(video.segments) - data.max_segments) for video in source)
-    first_only, exact = config.train.faults.first_annotation_only, data.exact_lengths
-    foreground = _clip_samples(source, data.foreground_clips, first_only, exact, unusable)
-    moments = _clip_samples(target, data.moment_clips, False, exact, unusable)
-    for groups, table, min_clips in ((foreground, 'source_annotation', data.foreground_clips),
-                                     (moments, 'target_annotation', data.moment_clips)):
-        if not groups:
-            raise InputError('%s: no segment of a training video spans %d clips' % (data.path(table), min_clips))
 
     orders = [_Order(groups, seed, stream) for stream, groups in
-              enumerate([[[video] for video in source], foreground, moments])]
+              enumerate([untrimmed, foreground.groups, moments.groups])]
     loaders = [_load_untrimmed(config), _load_foreground(config), _load_moment(config)]
     lines = []
     for loader, videos in zip(loaders, (source, _videos_in(foreground), _videos_in(moments))):
@@ -279,29 +301,54 @@ def training_stream(config, tables=None):
         dataset.batch(config.train.batch_size, drop_remainder=True).prefetch(2) for dataset in datasets))
     iterator = _iterator(batches, data.workers)
     untrimmed, foreground, moments = iterator.get_next()
-    segments = sum(len(video.segments) for video in source)
-    summary = '%d source videos, %d segments, %d of them foreground samples; ' % (
-        len(source), segments, orders[1].samples)
-    summary += '%d target videos, %d moments; %s' % (len(target), orders[2].samples, _reasons(unusable))
     return Stream(Batch(Untrimmed(*untrimmed), Foreground(*foreground), Moments(*moments)),
-                  iterator.initializer, first, dict(zip(Batch._fields, orders)), bad, '\n'.join(lines + [summary]))
+                  iterator.initializer, first, dict(zip(Batch._fields, orders)), bad, '\n'.join(lines + reports))
+
+
+def _training_samples(config, side, videos):
+    """Samples (dataset.samples) of the training videos of a side. Raises InputError where there are none."""
+    found = side_samples(config, side, videos)
+    if not found.groups:
+        raise InputError('%s: no segment of a training video spans %d rows of features; give a lower --%s' % (
+            config.data.path(side + '_annotation'), found.min_clips,
+            {'source': 'foreground_clips', 'target': 'moment_clips'}[side]))
+    return found
+
+
+def _training_lines(config, tables, samples):
+    """Lines on the training videos of both sides. Raises InputError where their features do not cover them."""
+    lines = list(tables.lines)
+    for side, videos, found in zip(('source', 'target'), (tables.source, tables.target), samples):
+        report = training_report(config, side, 'training', videos, tables.unusable[side],
+                                 known_class_names(config.data, side), samples=found)
+        lines += report.lines + ['warning: ' + text for text in
+                                 coverage_warnings(config.data, side, videos) + report.warnings]
+    return [printable(line) for line in lines]
 
 
 def validation_stream(config):
-    """(Stream of Validation, list of Video): each target validation video once, in the order of the info table.
+    """(Stream of Validation, list of dataset.samples.Window): the target videos of config.test.subset, once each.
 
-    The row of a skipped video has index -1. Raises InputError where tables or features cannot be used.
+    They are in the order of the info table. The samples are the whole videos, or the windows of each video in turn
+    (data.window_seconds). The row of a sample that is skipped has index -1. Raises InputError where tables or
+    features cannot be used.
     """
-    data, bad = config.data, _bad_data(config, config.results_dir, resumed=False)
+    data, subset, bad = config.data, config.test.subset, _bad_data(config, config.results_dir, resumed=False)
     check_paths(data, VALIDATION_PATHS)
-    videos = _read_subset('target', 'validation', config.model.target_classes, data, collections.Counter(), bad)
-    loader, order, first = _load_validation(config), _ValidationOrder(videos), _first_sample()
-    lines = _check_features(loader, videos, bad)
-    dataset = _samples(tf.data.Dataset.range(first, len(videos)), order, loader, bad, data.workers)
+    known = read_side(config, 'target', subset, bad, collections.Counter())
+    videos, dropped = _without_missing(known, ['target_features'], config)
+    lines = _dropped_line(dropped, known, 'target ' + subset)
+    lines += ['warning: ' + text for text in coverage_warnings(data, 'target', videos)]
+    samples = [window for video in videos for window in covering_windows(video, data)]
+    loader, order, first = _load_validation(config), _ValidationOrder(samples), _first_sample()
+    features = _check_features(loader, videos, bad)
+    dataset = _samples(tf.data.Dataset.range(first, len(samples)), order, loader, bad, data.workers)
     iterator = _iterator(dataset.batch(config.test.test_batch_size).prefetch(2), data.workers)
-    summary = '\n'.join(lines + ['%d target validation videos' % len(videos)])
+    lines.append('%d target %s videos' % (len(videos), subset))
+    if data.window_seconds:
+        lines[-1] += ' in %d windows of %g seconds' % (len(samples), data.window_seconds)
     return Stream(Validation(*iterator.get_next()), iterator.initializer, first, {'validation': order}, bad,
-                  summary), videos
+                  '\n'.join(features + list(map(printable, lines))), dropped), samples
 
 
 def _bad_data(config, folder, resumed):
@@ -309,35 +356,8 @@ def _bad_data(config, folder, resumed):
     return BadData(folder, data.bad_data == 'skip', data.max_bad_share, data.max_bad_videos, resumed)
 
 
-def _read_subset(side, subset, classes, data, unusable, bad):
-    """Videos of one side ('source' or 'target') and subset; adds to the Counter of unusable segments."""
-    faults = []
-    info, label, annotation = [bad.table_error_handler(side + table, faults)
-                               for table in ('_info', '_labels', '_annotation')]
-    names = read_info(data.path(side + '_info'), subset, info)
-    faulty_info_rows = len(faults)
-    labels_path = data.path(side + '_labels')
-    if subset == 'validation' and not os.path.lexists(labels_path):
-        labels = {}  # results can be written without knowing the answers
-    else:
-        labels = read_labels(labels_path, classes, label)
-    if subset == 'training':
-        unlabelled = [name for name in names if name not in labels]
-        for name in unlabelled:
-            label(InputError('%s: no row of video %s, which %s names (%d such videos)' % (
-                labels_path, name, data.path(side + '_info'), len(unlabelled))))
-    known = [name for name in names if subset == 'validation' or name in labels]
-    videos = read_videos(known, data.path(side + '_annotation'), labels, data.clip_frames, unusable, annotation)
-    if faults:
-        bad.check_share('tables of the %s videos' % side, faulty_info_rows + len(names) - len(videos),
-                        faulty_info_rows + len(names), faults[-1])
-    if not videos:
-        raise InputError('%s: no %s video is left' % (data.path(side + '_info'), subset))
-    return videos
-
-
-def _videos_in(groups):
-    return [group[0].video for group in groups]
+def _videos_in(samples):
+    return [group[0].video for group in samples.groups]
 
 
 def _check_features(loader, videos, bad):
@@ -345,22 +365,17 @@ def _check_features(loader, videos, bad):
 
     Returns lines that say which features are read.
     """
-    survey = loader.store.survey([video.name for video in videos])
+    survey = loader.store.survey([video.features for video in videos])
     missing = survey.missing
     bad.expect(loader.stream, len(videos))
     if missing:
         bad.check_share(loader.stream, len(missing), len(videos), InputError(
-            '%s (%d of %d videos lack theirs)' % (loader.store.missing_error(missing[0]), len(missing), len(videos))))
+            '%s (%d of %d videos lack theirs; --missing drop runs without them)' % (
+                loader.store.missing_error(missing[0]), len(missing), len(videos))))
     for video in (videos[0], videos[-1]):
-        bad.read(loader.stream, video.name,
-                 lambda: loader.store.read(video.name, video.clips if loader.by_clip else None))
+        bad.read(loader.stream, video.name, lambda: loader.check(video))
     warnings = ['warning: ' + text for text in survey.warnings]
     return ['%s: %s' % (loader.field.replace('_', ' '), survey.text)] + warnings
-
-
-def _reasons(unusable):
-    found = ['%d %s' % (count, reason) for reason, count in unusable.items() if count]
-    return 'unusable segments: %s' % (', '.join(found) or 'none')
 
 
 def _first_sample():
@@ -373,7 +388,7 @@ class Loader(NamedTuple):
     stream: str    # its name, for messages
     field: str     # of DataConfig: the path of the store
     store: FeatureStore
-    by_clip: bool  # whether the store has one row for each clip
+    check: Callable  # video → None; raises InputError where its features cannot be used
     read: Callable
     types: tuple
     shapes: tuple
@@ -387,8 +402,7 @@ def _samples(indices, order, loader, bad, workers):
     def arrays_at(index):
         for _ in range(MAX_TRIES):
             sample, draws = order[index]
-            video = sample.video if isinstance(sample, ClipSample) else sample
-            arrays = bad.read(loader.stream, video.name, lambda: loader.read(sample, draws))
+            arrays = bad.read(loader.stream, _video_of(sample).name, lambda: loader.read(sample, draws))
             if arrays is not None:
                 return arrays
             index = order.replacement(index)
@@ -437,21 +451,35 @@ def _store(config, field):
         if first.setdefault(kind, text) is text:
             print('warning: %s; `prepare_data.py check --full` lists all such videos' % text, flush=True)
 
-    return FeatureStore(config.data.path(field), config.model.feature_width, on_suspect=warn)
+    layout, key = [getattr(config.data, field.split('_')[0] + end) for end in ('_layout', '_key')]
+    return FeatureStore(config.data.path(field), config.model.feature_width, on_suspect=warn, layout=layout, key=key)
 
 
 def _load_untrimmed(config):
     data, model = config.data, config.model
-    store = _store(config, 'source_features')
+    store, most, by_segment = _store(config, 'source_features'), data.max_segments, data.labels == 'segment'
 
-    def read(video, _):
-        segments = -np.ones((data.max_segments, 2))
-        usable = video.segments[:data.max_segments] * model.untrimmed_steps
+    def read(video, draws):
+        if data.window_seconds:
+            window, belongs, usable = training_window(video, draws, data)
+        else:
+            window = window_of(video, 0, video.clips, data.clip_frames)
+            belongs, usable = range(len(video.segments)), video.segments
+        segments, labels = -np.ones((most, 2)), -np.ones(most, int)
+        usable, belongs = usable[:most] * model.untrimmed_steps, belongs[:most]
         segments[:len(usable)] = usable
-        return _read_untrimmed(store, video, config), segments, video.label
+        arrays = [_read_untrimmed(store, window, config), segments, video.label]
+        if by_segment:
+            labels[:len(usable)] = video.segment_labels[belongs]
+            arrays.append(labels)
+        return arrays
 
-    return Loader('untrimmed', 'source_features', store, False, read, (tf.float32, tf.float32, tf.int32),
-                  ((model.untrimmed_steps, model.feature_width), (data.max_segments, 2), ()))
+    types, shapes = [tf.float32, tf.float32, tf.int32], [
+        (model.untrimmed_steps, model.feature_width), (most, 2), ()]
+    if by_segment:
+        types, shapes = types + [tf.int32], shapes + [(most,)]
+    check = functools.partial(_check_untrimmed, store, 'source_features', config=config)
+    return Loader('untrimmed', 'source_features', store, check, read, tuple(types), tuple(shapes))
 
 
 def _load_foreground(config):
@@ -459,9 +487,10 @@ def _load_foreground(config):
     store = _store(config, 'source_clips')
 
     def read(sample, _):
-        return _read_cut(store, sample, model.untrimmed_steps, config), sample.video.label
+        return _read_cut(store, sample, model.untrimmed_steps, config), sample.label
 
-    return Loader('foreground', 'source_clips', store, True, read, (tf.float32, tf.int32),
+    return Loader('foreground', 'source_clips', store, functools.partial(_check_clips, store, data=config.data), read,
+                  (tf.float32, tf.int32),
                   ((model.untrimmed_steps, model.feature_width), ()))
 
 
@@ -472,33 +501,66 @@ def _load_moment(config):
     def read(sample, draws):
         ratio, position = [low + draw % (high - low + 1) for draw, (low, high) in
                            zip(draws, (data.moment_ratios, data.moment_positions))]
-        return _read_cut(store, sample, model.moment_steps, config), sample.video.label, ratio, position
+        return _read_cut(store, sample, model.moment_steps, config), sample.label, ratio, position
 
-    return Loader('moment', 'target_clips', store, True, read, (tf.float32, tf.int32, tf.int32, tf.int32),
-                  ((model.moment_steps, model.feature_width), (), (), ()))
+    return Loader('moment', 'target_clips', store, functools.partial(_check_clips, store, data=data), read,
+                  (tf.float32, tf.int32, tf.int32, tf.int32), ((model.moment_steps, model.feature_width), (), (), ()))
 
 
 def _load_validation(config):
     model = config.model
     store = _store(config, 'target_features')
 
-    def read(video, index):
-        return index, _read_untrimmed(store, video, config), video.seconds
+    def read(window, index):
+        return index, _read_untrimmed(store, window, config), window.span
 
-    return Loader('validation', 'target_features', store, False, read, (tf.int32, tf.float32, tf.float32),
+    check = functools.partial(_check_untrimmed, store, 'target_features', config=config)
+    return Loader('validation', 'target_features', store, check, read, (tf.int32, tf.float32, tf.float32),
                   ((), (model.untrimmed_steps, model.feature_width), ()))
 
 
-def _read_untrimmed(store, video, config):
-    """A whole video's features [T, C], interpolated unless they have T rows already."""
-    features, steps = store.read(video.name), config.model.untrimmed_steps
-    if len(features) == steps:
-        return features
-    return interpolate(features, steps, video.seconds, video.frames, config.data.clip_frames)
+def _check_clips(store, video, data):
+    """Raise InputError where a store has no row for each clip of a video; of a long video only a window is read."""
+    rows = window_rows(video, data)
+    store.read(video.features, rows=video.clips, cut=(0, rows) if rows < video.clips else None)
+
+
+def _check_untrimmed(store, field, video, config):
+    """Raise InputError where the features of an untrimmed video cannot be used. Windows need a row for each clip."""
+    if not config.data.window_seconds:
+        store.read(video.features)
+        return
+    rows = store.shape(video.features)[0]
+    if rows == config.model.untrimmed_steps != video.clips:
+        raise InputError('%s: found %d rows of video %s, expected its %d clips: windows need a row for each clip; '
+                         'name the features by clip with --%s' % (
+                             store.path, rows, video.features, video.clips, field))
+    _check_clips(store, video, config.data)
+
+
+def _read_untrimmed(store, window, config):
+    """The features of a Window [T, C], interpolated unless they have T rows already.
+
+    A whole video may have any number of rows; a part of it is cut from its clip features.
+    """
+    video, steps, by_clip = window.video, config.model.untrimmed_steps, bool(config.data.window_seconds)
+    if by_clip:
+        features = store.read(video.features, rows=video.clips, cut=(window.first, window.first + window.rows))
+    else:
+        features = store.read(video.features)
+    return features if len(features) == steps else _interpolate(features, steps, video, config)
 
 
 def _read_cut(store, sample, steps, config):
     """A segment's clips, interpolated to [steps, C]."""
     video = sample.video
-    clips = store.read(video.name, rows=video.clips)[sample.start:sample.end]
-    return interpolate(clips, steps, video.seconds, video.frames, config.data.clip_frames)
+    clips = store.read(video.features, rows=video.clips, cut=(sample.start, sample.end))
+    return _interpolate(clips, steps, video, config)
+
+
+def _interpolate(rows, steps, video, config):
+    """Rows [n, C] of a video's features → [steps, C]."""
+    seconds, frames, clip_frames = video.seconds, video.frames, config.data.clip_frames
+    if video.times:  # where row times are known, frames need not be
+        seconds, frames = len(rows) * row_seconds(video, clip_frames), len(rows) * clip_frames
+    return interpolate(rows, steps, seconds, frames, clip_frames)

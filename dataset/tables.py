@@ -20,18 +20,48 @@ from runtime.files import read_json, read_text
 
 SUBSETS = ('training', 'validation')  # of an info table that are read; others are ignored
 MIN_SECONDS, MAX_SECONDS = 1e-3, 1e9  # limits of a duration; the upper one is also that of its frames
+MIN_ROW_SECONDS = 1e-4                # of a row of features
+
+
+class RowTimes(NamedTuple):
+    """When the rows of a video's features are: row r is centred at first_row_second + r · row_seconds."""
+
+    row_seconds: float
+    first_row_second: float
 
 
 class Video(NamedTuple):
-    """One video of the tables."""
+    """One video of the tables.
+
+    The span of a video is what the rows of its clip features cover: from half a row before the centre of the first
+    row to half a row after that of the last.
+    """
 
     name: str
     label: int            # class index; -1 where the label table has none (validation only)
     seconds: float        # duration
-    frames: int           # video frames
+    frames: int           # video frames; 0 where `times` are known and they are not
     clips: int            # rows of its clip features
-    segments: np.ndarray  # [segments, 2], start and end as fractions of the video (0 to 1); usable segments only
+    segments: np.ndarray  # [n, 2], start and end as fractions of the span (0 to 1); usable segments only
     first_usable: bool    # whether the first segment of the annotation is usable
+    segment_labels: np.ndarray = np.zeros(0, int)  # [n] class index of each; -1: its label is no class name
+    times: RowTimes = None                         # None: as published, a row for each clip_frames frames
+    file: str = ''        # name of its features, without form, where that is not `name`
+
+    @property
+    def start(self):
+        """Second at which the span starts."""
+        return self.times.first_row_second - self.times.row_seconds / 2 if self.times else 0.0
+
+    @property
+    def span(self):
+        """Length of the span in seconds; as published, it is taken for the video's duration."""
+        return self.clips * self.times.row_seconds if self.times else self.seconds
+
+    @property
+    def features(self):
+        """Name of its features in their folder or HDF5 file."""
+        return self.file or self.name
 
 
 class Segment(NamedTuple):
@@ -65,6 +95,12 @@ def check_video_id(video):
     if not video.strip() or video in ('.', '..') or '/' in video or '\\' in video or not video.isprintable():
         raise InputError('found the video id %s, expected a name without slashes, line ends and unprintable '
                          'characters; rename the video' % ascii(video))
+
+
+def check_feature_name(name):
+    """Raise InputError where the name of a video's features cannot be a path below their folder, such as a/b."""
+    for part in name.split('/'):
+        check_video_id(part)
 
 
 # Class names and annotation text
@@ -196,19 +232,21 @@ def read_info(path, subset, on_error=raise_error):
 
 
 def read_label_rows(path, classes, on_error=raise_error):
-    """Yield (row, video, class index) of a label table: rows of video, a number, class index; separated by spaces.
+    """Yield (row, video, class index) of a label table: rows of video, a number, class index.
 
-    Rows count from 1; columns after the third are ignored.
+    A row with a tab is separated by tabs, so that a video id may have spaces; any other row by spaces. Rows count
+    from 1; columns after the third are ignored.
     """
     for number, line in enumerate(read_text(path).split('\n'), start=1):
-        fields = line.split()
-        if not fields:
+        fields = [field.strip() for field in line.split('\t')] if '\t' in line.rstrip() else line.split()
+        if not any(fields):
             continue
         with located_errors('%s, row %d' % (path, number), on_error):
             try:
                 label = _whole_number(fields[2])
             except (IndexError, ValueError):
-                raise InputError('found %r, expected: video, a number, class index, separated by spaces'
+                raise InputError('found %r, expected: video, a number, class index, separated by spaces '
+                                 'or tabs'
                                  % line.rstrip()[:99]) from None
             if not 0 <= label < classes:
                 raise InputError('class %d of video %s is not in 0…%d' % (label, fields[0], classes - 1))
@@ -231,56 +269,108 @@ def read_entries(path, pairs_hook=None):
     return entries
 
 
-def read_videos(names, annotation, labels, clip_frames, unusable, on_error=raise_error):
+class AnnotationRules(NamedTuple):
+    """What a side's tables leave to the settings: how its annotation JSON is read."""
+
+    clip_frames: int = 8       # frames of a row, where nothing else says when the rows are
+    times: RowTimes = None     # of the rows of videos whose entries have none
+    class_names: tuple = None  # whose place is the class index of a segment's own label; None: labels are not read
+
+
+def read_videos(names, annotation, labels, rules, unusable, on_error=raise_error):
     """List of Video: those of `names` that have an entry in the annotation JSON.
 
     Args:
       names: names of videos, of the info table.
       annotation: path of the annotation JSON.
       labels: {video: class index}.
-      clip_frames: frames of a clip.
+      rules: AnnotationRules.
       unusable: a Counter; unusable segments are added to it, by reason.
       on_error: see above.
     """
     entries, videos = read_entries(annotation), []
+    index_of = {name: index for index, name in enumerate(rules.class_names or ())}
     for name in names:
         with located_errors(annotation, on_error):
             if name not in entries:
                 raise InputError('no entry for video %s, which is in the info table' % name)
-            videos.append(_video(name, entries[name], labels.get(name, -1), clip_frames, unusable))
+            with located_errors('video %s' % name):
+                videos.append(_video(name, entries[name], labels.get(name, -1), rules, index_of, unusable))
     return videos
 
 
-def _video(name, entry, label, clip_frames, unusable):
-    """Video of an entry. Raises InputError without the file, which the caller adds."""
+def _video(name, entry, label, rules, index_of, unusable):
+    """Video of an entry. Raises InputError without file and video, which the caller adds."""
     try:
-        seconds, frames, feature_frame = [
-            _number(entry[key]) for key in ('duration_second', 'duration_frame', 'feature_frame')]
-        frames, feature_frame = int(frames), int(feature_frame)
+        times = _row_times(entry, rules)
+        seconds, frames, clips = _lengths(entry, times, rules.clip_frames)
         edges = [_edges(annotated) for annotated in entry.get('annotations', [])]
+        own_labels = [_index_of(annotated.get('label'), index_of) for annotated in entry.get('annotations', [])]
+        file = entry.get('file', '')
+        if not isinstance(file, str):
+            raise TypeError('found the file %s' % reprlib.repr(file))
+        if file:
+            check_feature_name(file)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError('video %s: %s %s; expected numbers duration_second, duration_frame, '
-                         'feature_frame, and annotations [{segment: [start_s, end_s]}]'
-                         % (name, type(error).__name__, error)) from None
+        raise InputError('%s %s; expected numbers duration_second, duration_frame, feature_frame, or '
+                         'duration_second, rows, row_seconds, and annotations [{segment: [start_s, end_s]}]'
+                         % (type(error).__name__, error)) from None
     similar = [key for key in entry if _is_misspelt(key)] if 'annotations' not in entry else []
     if similar:
-        raise InputError('video %s: found the key %s, expected annotations; correct the key' % (name, similar[0]))
-    if not (MIN_SECONDS <= seconds < MAX_SECONDS and 0 < frames < MAX_SECONDS
-            and clip_frames <= feature_frame < MAX_SECONDS):
-        raise InputError('video %s: found %g seconds, %d frames, %d feature frames; expected at least one '
-                         'clip, and less than %g of each' % (name, seconds, frames, feature_frame, MAX_SECONDS))
-    length, usable, first_usable = feature_frame / frames * seconds, [], False
-    for number, (start, end) in enumerate(edges):
-        first, last = [min(max(edge / length, 0), 1) for edge in (start, end)]
+        raise InputError('found the key %s, expected annotations; correct the key' % similar[0])
+    video = Video(name, label, seconds, frames, clips, None, False, None, times, file)
+    length = video.span if times else _whole(entry, 'feature_frame') / frames * seconds
+    usable, usable_labels, first_usable = [], [], False
+    for number, ((start, end), own_label) in enumerate(zip(edges, own_labels)):
+        first, last = [min(max((edge - video.start) / length, 0), 1) for edge in (start, end)]
         if not start < end:
             unusable['without length'] += 1
         elif not first < last:
             unusable['outside their video'] += 1
         else:
             usable.append((first, last))
+            usable_labels.append(own_label)
             first_usable |= number == 0
-    return Video(name, label, seconds, frames, feature_frame // clip_frames,
-                 np.array(usable, float).reshape(-1, 2), first_usable)
+    return video._replace(segments=np.array(usable, float).reshape(-1, 2), first_usable=first_usable,
+                          segment_labels=np.array(usable_labels, int))
+
+
+def _index_of(label, index_of):
+    """Class index of a segment's own label, which may be absent or no text; -1 where it is no class name."""
+    return index_of.get(label, -1) if isinstance(label, str) else -1
+
+
+def _whole(entry, key):
+    """The number of frames or rows under `key` of an entry."""
+    return int(_number(entry[key]))
+
+
+def _row_times(entry, rules):
+    """RowTimes of an entry; those of `rules`, which may be None, where it has none."""
+    if 'row_seconds' not in entry:
+        return rules.times
+    row_seconds = _number(entry['row_seconds'])
+    first = _number(entry['first_row_second']) if 'first_row_second' in entry else row_seconds / 2
+    if not (MIN_ROW_SECONDS <= row_seconds < MAX_SECONDS and 0 <= first < MAX_SECONDS):
+        raise ValueError('found row_seconds %g and first_row_second %g' % (row_seconds, first))
+    return RowTimes(row_seconds, first)
+
+
+def _lengths(entry, times, clip_frames):
+    """(seconds, frames, rows of the clip features) of an entry; raises InputError where one is out of range."""
+    seconds = _number(entry['duration_second'])
+    if times and 'rows' in entry:
+        frames, rows = [_whole(entry, key) if key in entry else 0 for key in ('duration_frame', 'rows')]
+        if not (MIN_SECONDS <= seconds < MAX_SECONDS and 0 < rows < MAX_SECONDS):
+            raise InputError('found %g seconds and %d rows, expected at least one row, and less than %g of each'
+                             % (seconds, rows, MAX_SECONDS))
+        return seconds, frames, rows
+    frames, feature_frame = [_whole(entry, key) for key in ('duration_frame', 'feature_frame')]
+    if not (MIN_SECONDS <= seconds < MAX_SECONDS and 0 < frames < MAX_SECONDS
+            and clip_frames <= feature_frame < MAX_SECONDS):
+        raise InputError('found %g seconds, %d frames, %d feature frames; expected at least one '
+                         'clip, and less than %g of each' % (seconds, frames, feature_frame, MAX_SECONDS))
+    return seconds, frames, feature_frame // clip_frames
 
 
 def _is_misspelt(key):
@@ -307,12 +397,21 @@ def _edges(annotated):
     return start, end
 
 
-def read_durations(path):
-    """{video: (seconds, frames)} of an annotation JSON; entries without usable durations are ignored."""
-    found = {}
+def read_durations(path, times=None):
+    """{name of a video's features: (seconds, frames)} of an annotation JSON, as `interpolate` takes them.
+
+    Where row times are known, they are those of the rows, with 8 frames a row; `times`: RowTimes of the entries that
+    have none. Entries without usable durations are ignored.
+    """
+    found, rules = {}, AnnotationRules(times=times)
     for video, entry in read_entries(path).items():
         with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
-            seconds, frames = _number(entry['duration_second']), int(_number(entry['duration_frame']))
+            of_rows = _row_times(entry, rules)
+            if of_rows:
+                rows = _lengths(entry, of_rows, rules.clip_frames)[2]
+                seconds, frames = rows * of_rows.row_seconds, rows * rules.clip_frames
+            else:
+                seconds, frames = _number(entry['duration_second']), _whole(entry, 'duration_frame')
             if MIN_SECONDS <= seconds < MAX_SECONDS and 0 < frames < MAX_SECONDS:
-                found[video] = seconds, frames
+                found[entry.get('file') or video] = seconds, frames
     return found

@@ -9,14 +9,16 @@ import os
 from dataset.tables import read_class_names
 
 TABLES = {  # what of the videos a digest is made of → the table of it, without its side
-    'names': 'info', 'order': 'info', 'labels': 'labels', 'segments': 'annotation', 'durations': 'annotation'}
+    'names': 'info', 'order': 'info', 'labels': 'labels', 'segments': 'annotation', 'durations': 'annotation',
+    'segment labels': 'annotation', 'row times': 'annotation', 'features': 'clips'}
 
 
-def describe(data, **videos):
+def describe(data, left=None, **videos):
     """What JSON can hold of class names and videos: {side: {class_names, videos, and a digest for each of TABLES}}.
 
     Args:
       data: a DataConfig; a class-name list that does not exist is no part of the result.
+      left: for each side, the videos that --missing drop has left of them; None: all.
       videos: for each side, source or target, its training videos (dataset.tables.Video); None: only the class names.
     """
     described = {}
@@ -24,22 +26,35 @@ def describe(data, **videos):
         path = data.path(side + '_categories')
         described[side] = {'class_names': read_class_names(path)} if os.path.exists(path) else {}
         if found is not None:
-            described[side].update({'videos': len(found)}, **_digests(found))
+            described[side].update({'videos': len(found)}, **_digests(found, data))
+            if left and len(left[side]) < len(found):
+                described[side]['features'] = _digest(sorted(video.name for video in left[side]))
     return described
 
 
-def _digests(videos):
+def _digests(videos, data):
+    """{name of TABLES: digest}. Parts that the authors' data do not have are there only where the data have them."""
     by_name = sorted(videos, key=lambda video: video.name)
     parts = {'names': [video.name for video in by_name],
              'order': [video.name for video in videos],
              'labels': [video.label for video in by_name],
              'segments': [video.segments.tolist() for video in by_name],
              'durations': [(video.seconds, video.frames, video.clips) for video in by_name]}
-    return {name: hashlib.sha256(json.dumps(part).encode()).hexdigest() for name, part in parts.items()}
+    if data.labels == 'segment':
+        parts['segment labels'] = [video.segment_labels.tolist() for video in by_name]
+    if any(video.times for video in videos):
+        parts['row times'] = [video.times for video in by_name]
+    return {name: _digest(part) for name, part in parts.items()}
+
+
+def _digest(part):
+    return hashlib.sha256(json.dumps(part).encode()).hexdigest()
 
 
 def differences(saved, mine, data, ordered=True):
     """What differs between two results of `describe`: a text for each part that both have.
+
+    In training, videos that --missing drop has left out count too: a part that is absent means none.
 
     Args:
       saved: of a snapshot, or None where it has none.
@@ -56,6 +71,8 @@ def differences(saved, mine, data, ordered=True):
                 + (data.path(side + '_categories'),)))
         if 'videos' in here and 'videos' in there:
             changed = [name for name in TABLES if name in here and name in there and here[name] != there[name]]
+            if ordered and ('features' in here) != ('features' in there):
+                changed.append('features')
             if 'names' in changed:
                 changed = ['names']  # of other videos, all else differs too
             elif not ordered:

@@ -57,7 +57,7 @@ class Variant(NamedTuple):
 
 # Full supervision: 1,000 annotated videos of the target classes in place of the 900 source videos.
 SUPERVISED = demo.supervised(PRESET.data)
-ANNOTATED = {field: getattr(SUPERVISED, field) for field in SUPERVISED._fields if field.startswith('source_')}
+ANNOTATED = {field: value for field, value in SUPERVISED._asdict().items() if value != getattr(PRESET.data, field)}
 UNIFORM = 'uniform windows, the label of full'
 FASTER = 'adversary at ten times the rate'
 TRIED = ('published rate (1e-4)', 'published moment ratios (14…19)')

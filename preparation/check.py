@@ -14,7 +14,10 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 import config as settings
+from dataset import data_root
 from dataset.features import FeatureStore, has_line_end
+from dataset.samples import training_report
+from dataset.side import annotation_rules, coverage_warnings, with_own_labels
 from dataset.tables import SUBSETS, read_class_names, read_entries, read_info, read_label_rows, read_videos
 from evaluation.results import ground_truth_faults
 from runtime.errors import InputError, printable
@@ -22,6 +25,7 @@ from runtime.files import read_json, repeated_keys
 from runtime.machine import usable_cores
 
 NAME = 'check'
+MISSING = 'missing features'  # the kind of these defects
 MAX_SHOWN = 10  # messages of a kind that are listed; the others are counted
 OUTSIDE_SECONDS = 1  # by which a segment of the ground truth may end after its video, whose duration is often rounded
 SAMPLE = 100    # videos of each folder or HDF5 file whose features are read by default
@@ -48,9 +52,17 @@ def run(args):
             print('%s\n%s' % (heading, messages))
     counts = found.defects.counts
     if counts:
-        raise InputError('%s: found %d defects of %d kinds, listed above; correct them, or train and test '
-                         'with --bad_data skip' % (config.data.data_root, sum(counts.values()), len(counts)))
+        raise InputError('%s: found %d defects of %d kinds, listed above; correct them, or train and test with %s' % (
+            config.data.data_root, sum(counts.values()), len(counts), _remedies(counts)))
     print('no defects found')
+
+
+def _remedies(counts):
+    """The flags that train and test in spite of defects; `counts`: {kind: number}."""
+    flags = ['--missing drop, which leaves out videos without features'] if MISSING in counts else []
+    if set(counts) != {MISSING}:
+        flags.append('--bad_data skip, which leaves out as many videos as --max_bad_share and --max_bad_videos allow')
+    return ', and '.join(flags)
 
 
 class Messages:
@@ -102,18 +114,34 @@ def check(config, sample=SAMPLE):
     for side in names:
         with found.defects.of('annotation'):
             entries[side] = _check_duplicates(data.path(side + '_annotation'), found)
-    for side, subset in (('source', 'training'), ('target', 'training'), ('target', 'validation')):
-        classes = getattr(config.model, side + '_classes') or len(names[side])
-        videos[side, subset] = _check_tables(side, subset, classes, data, found)
+    tested = _has_validation(data, found)
+    for side, subset in (('source', 'training'), ('target', 'training')) + (('target', 'validation'),) * tested:
+        videos[side, subset] = _check_tables(side, subset, config, names[side], found)
         if not found.defects.counts.get('class names'):  # otherwise a line number is not the class index
             _check_segment_labels(side, subset, videos[side, subset], entries.get(side), names[side], data, found)
-    _check_ground_truth(data, videos['target', 'validation'], names['target'], found)
+    if tested:
+        _check_ground_truth(data, videos['target', 'validation'], names['target'], found)
+    windows = bool(data.window_seconds)
     for field, side, subset, by_clip in (
-            ('source_features', 'source', 'training', False), ('source_clips', 'source', 'training', True),
-            ('target_clips', 'target', 'training', True), ('target_features', 'target', 'validation', False)):
+            ('source_features', 'source', 'training', windows), ('source_clips', 'source', 'training', True),
+            ('target_clips', 'target', 'training', True),
+            ('target_features', 'target', 'validation', windows))[:3 + tested]:
         with found.defects.of('features'):
             _check_features(field, videos[side, subset], by_clip, config, sample, found)
     return found
+
+
+def _has_validation(data, found):
+    """Whether there are videos to test; a data root that was imported for training alone names no target_features."""
+    path = os.path.join(data.data_root, data_root.NAME)
+    with found.defects.of('data root'):
+        imported = data_root.read(data.data_root)['settings']
+        if imported and 'target_features' not in imported and data.target_features == settings.DataConfig(
+                ).target_features:
+            found.summary.append('target validation: none, as %s names no target_features; testing needs videos of '
+                                 'subset validation, or of that of --subset' % path)
+            return False
+    return True
 
 
 # Tables
@@ -135,28 +163,37 @@ def _check_class_names(side, config, found):
     return names
 
 
-def _check_tables(side, subset, classes, data, found):
+def _check_tables(side, subset, config, class_names, found):
     """Usable videos of one side and subset."""
+    data, by_segment = config.data, config.data.labels == 'segment'
     info, labels, annotation = [data.path(side + end) for end in ('_info', '_labels', '_annotation')]
     names, label_of, videos, unusable = [], {}, [], collections.Counter()
+    classes = getattr(config.model, side + '_classes') or len(class_names)
     with found.defects.of('info table') as on_error:
         names = read_info(info, subset, on_error)
     with found.defects.of('label table') as on_error:
-        label_of = _check_label_table(labels, classes, on_error)
+        if os.path.lexists(labels) or not by_segment:
+            label_of = _check_label_table(labels, classes, on_error)
         for name in names:
-            if name not in label_of and subset == 'training':
+            if name not in label_of and subset == 'training' and not by_segment:
                 found.defects.add('videos without a label', '%s: no row of video %s, which is in %s' % (
                     labels, name, info))
     with found.defects.of('annotation') as on_error:
-        videos = read_videos(names, annotation, label_of, data.clip_frames, unusable, on_error)
+        rules = annotation_rules(data, side, class_names if by_segment else None)
+        videos = with_own_labels(read_videos(names, annotation, label_of, rules, unusable, on_error), data, unusable)
+    with found.defects.of('row times'):
+        for warning in coverage_warnings(data, side, videos):
+            found.warnings.add('row times', warning)
     for video in videos:
         if subset == 'training' and not len(video.segments):
             found.warnings.add('training videos without a segment', '%s: video %s has no usable segment and gives no '
                                'sample; check that its segments are under the key annotations' % (
                                    annotation, video.name))
-    reasons = ', '.join('%d %s' % (count, why) for why, count in sorted(unusable.items()) if count)
-    found.summary.append('%s %s: %d videos, %d segments; unusable segments: %s' % (
-        side, subset, len(videos), sum(len(video.segments) for video in videos), reasons or 'none'))
+    if videos:
+        report = training_report(config, side, subset, videos, unusable, class_names)
+        found.summary.extend(report.lines)
+        for warning in report.warnings:
+            found.warnings.add('samples', warning)
     return videos
 
 
@@ -185,16 +222,18 @@ def _check_duplicates(path, found):
 
 
 def _check_segment_labels(side, subset, videos, entries, class_names, data, found):
-    """Compare the labels of segments, which training does not read, with the label table."""
+    """Check that the labels of segments are class names, and, where videos have the labels, those of their videos."""
     annotation, table = data.path(side + '_annotation'), data.path(side + '_labels')
     count = collections.Counter()  # label → videos
     for video in videos:
         labels = [segment.get('label') for segment in entries[video.name].get('annotations', [])]
         labels = sorted({label for label in labels if isinstance(label, str)})
         count.update(labels)
+        if data.labels == 'segment':
+            continue
         if len(labels) > 1 and subset == 'training':
             found.warnings.add('videos with segments of several classes', '%s: video %s has segments of %s; training '
-                               'gives all of them the one class of %s' % (
+                               'gives all of them the one class of %s; --labels segment gives each its own' % (
                                    annotation, video.name, ', '.join(labels), table))
         _compare_label(video, labels, class_names, table, annotation, found)
     unknown = set(count).difference(class_names)
@@ -281,24 +320,26 @@ def _check_truth_videos(path, annotated, videos, class_names, data, found):
 def _check_features(field, videos, by_clip, config, sample, found):
     """Check that all videos have features, and read those of a sample that is spread evenly over them."""
     suspects = []
-    store = FeatureStore(config.data.path(field), config.model.feature_width,
+    layout, key = [getattr(config.data, field.split('_')[0] + end) for end in ('_layout', '_key')]
+    store = FeatureStore(config.data.path(field), config.model.feature_width, layout=layout, key=key,
                          on_suspect=lambda *suspect: suspects.append(suspect))
     if not store.exists():
         raise InputError('%s: not found; give the folder or HDF5 file with --%s' % (store.path, field))
-    survey = store.survey([video.name for video in videos])
+    survey = store.survey([video.features for video in videos])
+    drops = config.data.missing == 'drop' and len(survey.missing) < len(videos)
     for name in survey.missing:
-        found.defects.add('missing features', store.missing_error(name))
+        (found.warnings if drops else found.defects).add(MISSING, store.missing_error(name))
     for warning in survey.warnings:
         found.warnings.add('newer files', warning)
     missing = set(survey.missing)
-    there = [video for video in videos if video.name not in missing]
+    there = [video for video in videos if video.features not in missing]
     step = max(1, len(there) // sample) if sample else 1
     chosen = there[::step][:sample]
 
     def read(video):
         """Rows of the features, or the InputError."""
         try:
-            return len(store.read(video.name, video.clips if by_clip else None))
+            return len(store.read(video.features, video.clips if by_clip else None))
         except InputError as error:
             return error
 
@@ -309,7 +350,7 @@ def _check_features(field, videos, by_clip, config, sample, found):
         if isinstance(result, InputError):
             found.defects.add('features', result)
         else:
-            rows_of[video.name] = result
+            rows_of[video.features] = result
     for kind, text in sorted(suspects):  # in an order that does not depend on the threads
         found.warnings.add(kind, text)
     _check_line_ends(store, rows_of, found)

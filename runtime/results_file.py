@@ -91,11 +91,10 @@ class ResultsFile:
                 texts.append('%s has changed since it was written' % path)
         return texts
 
-    def resume(self, videos, batch_size):
+    def resume(self, videos):
         """Entries of the first `videos` that an interrupted run with the same origin has written.
 
-        Only complete batches count, because the last digits of a video's numbers may depend on its batch, and of
-        these only those before the first skipped video, which may be readable now. Reading ends at the first line
+        Only those before the first skipped video count, which may be readable now. Reading ends at the first line
         that is not the entry of the next video. `start` has to be called before `add`.
         """
         lines = self._lines()
@@ -108,7 +107,7 @@ class ResultsFile:
                 if entry.video != video or entry.skipped:
                     break
                 entries.append(entry)
-        return entries[:len(entries) // batch_size * batch_size]
+        return entries
 
     def _lines(self):
         """The content of each line of the partial file, up to the first line that no run wrote.

@@ -23,10 +23,14 @@ TABLES = ('source_info', 'source_annotation', 'source_labels',
 
 # A data set in the authors' formats
 
-def video(*segments, subset='training', label=0, seconds=32.0, frames=512, feature_frame=512):
-    """Entry of a data set: by default 64 clips of half a second each."""
+def video(*segments, subset='training', label=0, seconds=32.0, frames=512, feature_frame=512, labels=None, **more):
+    """Entry of a data set: by default 64 clips of half a second each.
+
+    `labels` are those of the segments, by default 'waving'; `more` goes to the annotation as it is.
+    """
     return {'subset': subset, 'label': label, 'duration_second': seconds, 'duration_frame': frames,
-            'feature_frame': feature_frame, 'segments': segments}
+            'feature_frame': feature_frame, 'segments': segments, 'labels': labels or ['waving'] * len(segments),
+            'more': more}
 
 
 def write(path, content):
@@ -55,15 +59,19 @@ def make(root, source=None, target=None, **values):
             for name, entry in videos.items()))
         write(data.path(side + '_annotation'), json.dumps({name: {
             **{key: entry[key] for key in ('duration_second', 'duration_frame', 'feature_frame')},
-            'annotations': [{'segment': list(segment), 'label': 'waving'} for segment in entry['segments']]}
+            'annotations': [{'segment': list(segment), 'label': label}
+                            for segment, label in zip(entry['segments'], entry['labels'])], **entry['more']}
             for name, entry in videos.items()}))
         for field, rows in FEATURES[side].items():
             os.makedirs(data.path(field), exist_ok=True)
             for number, (name, entry) in enumerate(videos.items(), start=1):
-                numbers = np.full((rows or entry['feature_frame'] // 8, WIDTH), number, np.float32)
+                clips = entry['more'].get('rows', entry['feature_frame'] // 8)
+                numbers = np.full((rows or clips, WIDTH), number, np.float32)
                 if rows is None:
                     numbers[:, 0] = 1 + np.arange(len(numbers))
-                np.save(os.path.join(data.path(field), name + '.npy'), numbers)
+                path = os.path.join(data.path(field), entry['more'].get('file', name) + '.npy')
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                np.save(path, numbers)
     write(data.path('target_categories'), 'waving\nnodding\n')
     return config
 

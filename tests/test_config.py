@@ -7,6 +7,7 @@ from data_sets import ROOT, message_of
 
 import config as settings
 from config import CHECK, PRESETS, TEST, TRAIN
+from dataset import data_root
 
 SCRIPTS = (TRAIN, TEST, CHECK)
 
@@ -39,9 +40,9 @@ def test_a_preset_passes_its_own_check_and_survives_json(preset):
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_help_says_which_preset_a_default_is_of(script):
     text = help_of(script)
-    assert '(default: k600: data; split: data/split; demo: data/demo)' in text
+    assert '(default: k600: data; split: data/split; thumos14_anet: data/thumos14_anet; demo: data/demo)' in text
     if script == TRAIN:
-        assert '[steps] (default: k600, split: 15000; demo: 600)' in text
+        assert '[steps] (default: k600, split, thumos14_anet: 15000; demo: 600)' in text
         assert 'training (docs/method.md, sections 5 to 7):' in text
         assert '--context {adversarial,localized,untrained,none,unused}' in text
 
@@ -149,7 +150,7 @@ def test_a_json_that_holds_no_settings(tmp_path, content, part):
 
 def test_no_such_preset():
     assert message_of(config_of, TRAIN, '--config', 'k700') == (
-        '--config k700: expected k600, split, demo, or the .json file beside a snapshot')
+        '--config k700: expected k600, split, thumos14_anet, demo, or the .json file beside a snapshot')
 
 
 def test_differences_are_of_what_the_script_computes_with():
@@ -169,3 +170,60 @@ def test_differences_are_of_what_the_script_computes_with():
 def test_the_page_of_settings_is_up_to_date():
     with open(os.path.join(ROOT, 'docs', 'settings.md'), encoding='utf-8') as file:
         assert file.read() == settings.to_markdown() + '\n', 'run: python3 config.py > docs/settings.md'
+
+
+# data.json: what a data root says of itself
+
+IMPORTED = {'feature_width': 12, 'target_classes': 4, 'target_features': 'feats', 'labels': 'segment',
+            'target_row_seconds': 0.5, 'moment_clips': 2}
+
+
+def make_data_root(tmp_path, **changes):
+    data_root.write(str(tmp_path), {'settings': dict(IMPORTED, **changes), 'source': {}, 'target': {}})
+    return ['--data_root', str(tmp_path)]
+
+
+def test_a_data_root_overrides_presets_and_flags_override_it(tmp_path):
+    flags = make_data_root(tmp_path)
+    config = config_of(TEST, *flags)
+    assert (config.model.feature_width, config.model.target_classes, config.data.target_features) == (12, 4, 'feats')
+    assert config.data.path('target_features') == str(tmp_path / 'feats')
+    assert config_of(TRAIN, *flags).data.labels == 'segment' and config_of(CHECK, *flags).data.moment_clips == 2
+    assert config_of(TRAIN, '--config', 'demo', *flags).model.feature_width == 12
+    given = config_of(TRAIN, '--feature_width', '8', '--labels', 'video', '--set', 'target_row_seconds=0.25', *flags)
+    assert (given.model.feature_width, given.data.labels, given.data.target_row_seconds) == (8, 'video', 0.25)
+    assert given.data.moment_clips == 2
+
+
+def test_the_json_of_a_snapshot_keeps_its_settings_unless_a_data_root_is_given(tmp_path):
+    flags, path = make_data_root(tmp_path), str(tmp_path / 'step.json')
+    trained = config_of(TRAIN, '--feature_width', '8', *flags)
+    with open(path, 'w') as file:
+        json.dump(settings.to_dict(trained), file)
+    assert config_of(TEST, '--config', path).model.feature_width == 8
+    assert config_of(TEST, '--config', path, *flags).model.feature_width == 12
+
+
+@pytest.mark.parametrize('changes, message', [
+    ({'batch_size': 4}, 'found the settings batch_size, which cannot be set there; import the data again'),
+    ({'data_root': 'x'}, 'found the settings data_root, which cannot'),
+    ({'feature_width': '12'}, "found the value '12' of model feature_width, expected one like 2048"),
+    ({'target_row_seconds': True}, 'found the value True of data target_row_seconds, expected one like 0.0'),
+    ({'labels': 'segments'}, '--labels segments: expected one of video, segment')])
+def test_a_faulty_setting_of_a_data_root_is_refused(tmp_path, changes, message):
+    flags = make_data_root(tmp_path, **changes)
+    assert message in message_of(config_of, TRAIN, *flags)
+
+
+def test_a_data_root_without_its_json_changes_nothing(tmp_path):
+    assert config_of(TRAIN, '--data_root', str(tmp_path)) == settings.override(
+        PRESETS['k600'], data_root=str(tmp_path))
+
+
+def test_paths_may_differ_on_resume_and_other_texts_may_not():
+    saved = settings.to_dict(PRESETS['k600'])
+    moved = settings.override(PRESETS['k600'], data_root='x', source_clips='y', target_info='z', ground_truth='g')
+    assert settings.differences(saved, moved, ['data'], TRAIN) == []
+    changed = settings.override(PRESETS['k600'], labels='segment', target_layout='ct', source_key='k', missing='drop')
+    assert settings.differences(saved, changed, ['data'], TRAIN) == [
+        'source_key  (this run: k)', 'target_layout tc (this run: ct)', 'labels video (this run: segment)']

@@ -36,14 +36,14 @@ def of_validation(config):
     """(batches of the whole validation stream, as arrays; its videos)."""
     found = []
     with tf.Graph().as_default():
-        stream, videos = validation_stream(config)
+        stream, samples = validation_stream(config)
         with new_session() as session, reader_errors(stream):
             session.run(stream.initializer)
             while True:
                 try:
                     found.append(session.run(stream.batch))
                 except tf.errors.OutOfRangeError:
-                    return found, videos
+                    return found, [sample.video for sample in samples]
 
 
 def summary_of(config):
@@ -100,7 +100,7 @@ def test_info_table_decides_subset_and_order(tmp_path):
     write(info, 'subset,video\nvalidation,b\ntesting,z\nvalidation,a\nvalidation,b\ntraining,t\n'
                 'validation,c\n')
     assert [found.name for found in of_validation(config)[1]] == ['b', 'a', 'c']
-    assert '1 target videos' in summary_of(config)
+    assert 'target training: 1 videos, ' in summary_of(config)
     write(info, 'video,subset\nc,validation,\na,validation,\n')  # a comma too many, as some tools write
     assert [found.name for found in of_validation(config)[1]] == ['c', 'a']
 
@@ -254,7 +254,7 @@ def test_a_misspelt_key_of_a_training_video_is_an_error(tmp_path):
         '%s: video r: found the key anotations, expected annotations; correct the key' % path)
     del entries['r']['anotations']
     write(path, json.dumps(entries))
-    assert '2 source videos, 1 segments' in summary_of(config)
+    assert 'source training: 2 videos, 1 segments ' in summary_of(config)
 
 
 # Which features are read
@@ -289,7 +289,7 @@ def test_newer_features_that_are_not_read_are_named(tmp_path):
     for age, warnings in ((-5, 0), (5, 1)):
         os.utime(npy, (1e9, 1e9))
         os.utime(csv_path, (1e9 + age, 1e9 + age))
-        found = [line for line in summary_of(config).splitlines() if line.startswith('warning: ')]
+        found = [line for line in summary_of(config).splitlines() if ' is newer than ' in line]
         assert found == ['warning: %s is newer than %s, which is read in its place (1 such files); convert the '
                          'features again, or move away what is older' % (csv_path, npy)] * warnings
 
@@ -316,11 +316,22 @@ def test_summary_counts_unusable_segments_by_reason(tmp_path):
         {'a': video((5, 5), (9, 3), (40, 50), (-4, -1), (8, 24), (0, 15)),
          'b': video(*[(0, 16 + index / 8) for index in range(27)])},
         {'t': video((0, 4), (0, 3.5), (1, 1)), 'u': video(), 'v': video((0, 1), subset='validation')})
-    assert summary_of(config).splitlines()[3:] == [
-        '2 source videos, 29 segments, 28 of them foreground samples; 2 target videos, 1 moments; unusable '
-        'segments: 3 without length, 2 outside their video, 2 beyond the first 25 of a video, '
-        '1 shorter than 32 clips, 1 shorter than 8 clips']
-    assert summary_of(make(tmp_path / 'other')).endswith('; unusable segments: none')
+    lines = summary_of(config).splitlines()[3:]
+    assert [line for line in lines if ' rows (' not in line or ' are ' in line] == [
+        'source training: 2 videos, 29 segments of 1 classes; unusable segments: 2 without length, 2 outside their '
+        'video',
+        'source training: 28 of 29 segments are foreground samples; 1 are shorter than 32 rows (16.0 s)',
+        'warning: source training: 4 of 33 segments cannot be used: 2 without length, 2 outside their video; correct '
+        'the annotation',
+        'warning: source training: 2 of 29 segments are beyond the first 25 of their video, and untrimmed videos are '
+        'trained without them; raise --max_segments',
+        'target training: 2 videos, 2 segments of 1 classes; unusable segments: 1 without length',
+        'target training: 1 of 2 segments are moments; 1 are shorter than 8 rows (4.0 s)',
+        'warning: target training: 1 of 3 segments cannot be used: 1 without length; correct the annotation',
+        'warning: target training: 50 % of the segments are no moments, because they are shorter than 8 rows '
+        '(4.0 s); a lower --moment_clips keeps more',
+        'warning: target training: 1 of 2 classes have no sample among the moments: nodding']
+    assert summary_of(make(tmp_path / 'other')).count('; unusable segments: none') == 2
 
 
 def test_segments_after_the_25th_are_left_out_in_order(tmp_path):
@@ -342,13 +353,13 @@ def test_cut_rows_by_hand(tmp_path):
 @pytest.mark.parametrize('clips, spans', [(32, True), (31.5, False)])
 def test_a_foreground_sample_spans_32_clips(tmp_path, clips, spans):
     config = make(tmp_path, {'s': video((4, 4 + clips / 2)), 'long': video((0, 32))})
-    assert '2 segments, %d of them foreground' % (1 + spans) in summary_of(config)
+    assert '%d of 2 segments are foreground samples' % (1 + spans) in summary_of(config)
 
 
 @pytest.mark.parametrize('clips, spans', [(8, True), (7.5, False)])
 def test_a_moment_spans_8_clips(tmp_path, clips, spans):
     config = make(tmp_path, target={'t': video((4, 4 + clips / 2)), 'long': video((0, 32))})
-    assert '%d moments' % (1 + spans) in summary_of(config)
+    assert '%d of 2 segments are moments' % (1 + spans) in summary_of(config)
 
 
 @pytest.mark.parametrize('exact', [False, True])
@@ -359,20 +370,21 @@ def test_a_moment_of_8_clips_may_count_as_shorter_as_published(tmp_path, exact):
     source = {'s': video((2, 18), seconds=20.0, frames=320, feature_frame=320), 'long': video((0, 32))}
     assert (0.9 - 0.1) * 40 == 32
     summary = summary_of(make(tmp_path, source, target, exact_lengths=exact))
-    assert '2 of them foreground' in summary and '; 3 target videos, %d moments;' % (1 + exact) in summary
+    assert '2 of 2 segments are foreground' in summary and '%d of 3 segments are moments' % (1 + exact) in summary
 
 
 def test_a_moment_between_the_edges_of_clips_has_no_rows(tmp_path):
     target = {'t': video((1.55, 1.9)), 'u': video((8, 24))}  # 0.7 clips, from 3.1 to 3.8
     config = make(tmp_path, target=target, exact_lengths=True, moment_clips=1)
-    assert '2 target videos, 1 moments; unusable segments: 1 shorter than 1 clips' in summary_of(config)
+    assert '1 of 2 segments are moments; 1 are shorter than 1 rows' in summary_of(config)
 
 
 @pytest.mark.parametrize('side, kind', [('source', 32), ('target', 8)])
 def test_no_segment_that_is_long_enough(tmp_path, side, kind):
     config = make(tmp_path, **{side: {'v': video((0, 1))}})
-    assert message_of(summary_of, config) == '%s: no segment of a training video spans %d clips' % (
-        config.data.path(side + '_annotation'), kind)
+    assert message_of(summary_of, config) == (
+        '%s: no segment of a training video spans %d rows of features; give a lower --%s_clips' % (
+            config.data.path(side + '_annotation'), kind, {'source': 'foreground', 'target': 'moment'}[side]))
 
 
 def test_fault_1_takes_first_annotations_for_foreground_alone(tmp_path):
@@ -390,9 +402,195 @@ def test_fault_1_takes_first_annotations_for_foreground_alone(tmp_path):
 
 def test_fault_1_looks_at_the_first_annotation_whether_it_is_usable_or_not(tmp_path):
     config = make(tmp_path, {'a': video((5, 5), (0, 32)), 'b': video((40, 50), (0, 32)), 'c': video((0, 32), (5, 5))})
-    assert '3 segments, 3 of them foreground' in summary_of(config)
+    assert '3 of 3 segments are foreground' in summary_of(config)
     config = settings.override(config, faults=settings.Faults(first_annotation_only=True))
-    assert '3 segments, 1 of them foreground' in summary_of(config)
+    assert '1 of 3 segments are foreground samples; 2 are not the first of their video' in summary_of(config)
+
+
+# Row times, labels of segments
+
+def timed(*segments, rows=60, row_seconds=1.0, first_row_second=1.5, **more):
+    """A video whose rows are told; by default, they span seconds 1 to 61 of 62."""
+    return video(*segments, seconds=62.0, frames=0, feature_frame=0, rows=rows, row_seconds=row_seconds,
+                 first_row_second=first_row_second, **more)
+
+
+def test_row_times_by_hand(tmp_path):
+    source = {'s': timed((1, 31), (46, 61), file='yoga/s1')}
+    target = {'t': timed((11, 21), file='t1'), 'v': timed(subset='validation')}
+    config = make(tmp_path, source, target, foreground_clips=15)
+    batch = of_training(config, 1)
+    expected = -np.ones((25, 2))
+    expected[:2] = [[0, 256], [384, 512]]
+    np.testing.assert_allclose(batch.untrimmed.segments, [expected] * 2)
+    assert set(cuts(batch.foreground.features)) == {(1, 0, 30), (1, 45, 60)}
+    assert set(cuts(batch.moments.features)) == {(1, 10, 20)}
+    batches, videos = of_validation(config)
+    assert batches[0].seconds.tolist() == [60.0] and videos[0].start == 1.0
+
+
+def test_interpolation_with_row_times_is_that_of_rows(tmp_path):
+    config = make(tmp_path, target={'v': timed(subset='validation')})
+    features = np.random.RandomState(0).rand(60, WIDTH).astype(np.float32)
+    np.save(os.path.join(config.data.path('target_features'), 'v.npy'), features)
+    found = of_validation(config)[0][0].features[0]
+    np.testing.assert_array_equal(found, interpolate(features, 512, 60.0, 60 * 8))
+
+
+def test_features_that_do_not_cover_their_videos_stop_the_run(tmp_path):
+    wrong = dict(row_seconds=0.5, first_row_second=0.25)
+    videos = {'t': timed((2, 14), **wrong), 'v': timed(subset='validation', **wrong)}
+    config = make(tmp_path, target=videos)
+    for call in (summary_of, of_validation):
+        assert message_of(call, config).startswith(
+            "%s: features cover 0.48 of the videos' duration" % config.data.path('target_annotation'))
+    videos.update({name: timed((2, 14)) for name in 'uwx'})
+    config = make(tmp_path / 'one', target=dict(videos, y=timed(subset='validation')))
+    line = 'warning: %s: the features of 1 of 4 videos cover more or less than their duration, by over 5 %%: t (0.48)'
+    assert line % config.data.path('target_annotation') in summary_of(config)
+
+
+def test_segments_with_their_own_labels(tmp_path):
+    source = {'s': video((0, 16), (16, 32), (0, 20), (1, 2), label=2, labels=['nodding', 'x', 'waving', 'bowing'])}
+    target = {'t': video((0, 16), (16, 32), label=0, labels=['waving', 'nodding'])}
+    config = make(tmp_path, source, target, labels='segment', batch_size=4)
+    write(config.data.path('source_categories'), 'waving\nnodding\nbowing\n')
+    for table in ('source_labels', 'target_labels'):
+        os.remove(config.data.path(table))
+    batch = of_training(config, 1)
+    expected = -np.ones(25)
+    expected[:3] = [1, 0, 2]
+    assert batch.untrimmed.segment_labels.tolist() == [expected.tolist()] * 4
+    assert batch.untrimmed.labels.tolist() == [1] * 4
+    assert set(zip(cuts(batch.foreground.features), batch.foreground.labels)) == {((1, 0, 32), 1), ((1, 0, 40), 0)}
+    assert set(zip(cuts(batch.moments.features), batch.moments.labels)) == {((1, 0, 32), 0), ((1, 32, 64), 1)}
+    assert 'unusable segments: 1 of a class without a name' in summary_of(config)
+    with tf.Graph().as_default():
+        (untrimmed, _, _) = training_stream(config).batch
+    assert untrimmed.segment_labels.shape.as_list() == [4, 25] and untrimmed.segment_labels.dtype == tf.int32
+
+
+# Windows
+
+def windowed(config, **values):
+    """`config` with windows of 8 s (16 of 64 rows); untrimmed features are the clip features."""
+    data = config.data
+    return settings.override(config, **dict({'window_seconds': 8.0, 'source_features': data.source_clips,
+                                             'target_features': data.target_clips}, **values))
+
+
+def test_training_windows_by_hand(tmp_path):
+    source = {'long': video((8, 12), (20, 22), (21, 30), label=1), 'short': video((0, 3), seconds=6.0, frames=96,
+                                                                                 feature_frame=96)}
+    config = windowed(make(tmp_path, source, batch_size=40, foreground_clips=4))
+    untrimmed = of_training(config, 3).untrimmed
+    places = set()
+    for features, segments, label in zip(*untrimmed[:3]):
+        usable = segments[segments[:, 0] >= 0]
+        if label == 0:
+            assert usable.tolist() == [[0, 256]]
+            continue
+        ((_, first, end),) = cuts(features[np.newaxis])
+        rows = np.array([[16, 24], [40, 44], [42, 60]], float)
+        shared = np.clip(rows, first, first + 16) - first
+        kept = shared[:, 1] - shared[:, 0] >= 0.5 * np.minimum(rows[:, 1] - rows[:, 0], 16)
+        np.testing.assert_allclose(usable, shared[kept] * 512 / 16, atol=1e-3)
+        assert kept.any()
+        places.add(first)
+    assert len(places) > 15 and min(places) >= 8
+    # 64 rows are 4 windows, but the video has 3 segments
+    assert [sorted(labels) for labels in passes(untrimmed.labels.tolist(), 4)] == [[0, 1, 1, 1]] * 30
+
+
+def test_training_windows_are_the_same_for_any_workers_and_when_resumed(tmp_path):
+    source, _ = many_videos()
+    config = windowed(make(tmp_path, source, batch_size=4))
+    one, other = [of_training(settings.override(config, workers=workers), 6).untrimmed for workers in (1, 8)]
+    np.testing.assert_array_equal(one.features, other.features)
+    with tf.Graph().as_default(), new_session() as session:
+        stream = training_stream(config)
+        session.run(stream.initializer, {stream.first: 12})
+        np.testing.assert_array_equal(session.run(stream.batch).untrimmed.features, one.features[12:16])
+
+
+def test_windows_in_validation_by_hand(tmp_path):
+    target = {'t': video((8, 24)), 'long': video(subset='validation'),
+              'short': video(subset='validation', seconds=5.0, frames=80, feature_frame=80)}
+    config = windowed(make(tmp_path, target=target, test_batch_size=5))
+    with tf.Graph().as_default(), new_session() as session:
+        stream, samples = validation_stream(config)
+        session.run(stream.initializer)
+        batches = [session.run(stream.batch) for _ in range(2)]
+        assert data_loader.names_of_samples(stream, 5, 3) == {'validation': ['long', 'long', 'short']}
+    assert [(sample.video.name, sample.first, sample.rows, sample.start, sample.span) for sample in samples] == [
+        ('long', first, 16, first / 2, 8.0) for first in range(0, 49, 8)] + [('short', 0, 10, 0, 5.0)]
+    assert np.concatenate([batch.index for batch in batches]).tolist() == list(range(8))
+    assert np.concatenate([batch.seconds for batch in batches]).tolist() == [8.0] * 7 + [5.0]
+    found = [cut[1:] for cut in cuts(np.concatenate([batch.features for batch in batches]))]
+    assert found == [(first, first + 16) for first in range(0, 49, 8)] + [(0, 10)]
+    assert stream.summary.splitlines()[-1] == '2 target validation videos in 8 windows of 8 seconds'
+
+
+def test_windows_need_a_row_for_each_clip(tmp_path):
+    config = make(tmp_path, target={'t': video((8, 24)), 'v': video(subset='validation')}, window_seconds=8.0)
+    for call, side in ((summary_of, 'source'), (of_validation, 'target')):
+        message = message_of(call, config)
+        assert message.startswith(config.data.path(side + '_features')) and message.endswith(
+            ', expected its 64 clips: windows need a row for each clip; name the features by clip with '
+            '--%s_features' % side)
+        assert ': found 512 rows of video ' in message
+
+
+def test_a_window_reads_its_rows_alone(tmp_path, monkeypatch):
+    config = windowed(make(tmp_path, target={'t': video((8, 24)), 'v': video(subset='validation')}))
+    read, sizes = FeatureStore.read, []
+
+    def counted(*arguments, **keys):
+        found = read(*arguments, **keys)
+        sizes.append(len(found))
+        return found
+
+    monkeypatch.setattr(FeatureStore, 'read', counted)
+    of_validation(config)
+    assert set(sizes) == {16}
+
+
+# Subsets, videos without features
+
+def test_another_subset_can_be_tested(tmp_path):
+    target = {'v': video(subset='validation'), 'w': video(subset='testing', label=1)}
+    config = make(tmp_path, target=target, subset='testing')
+    assert [found.name for found in of_validation(config)[1]] == ['w']
+    assert message_of(of_validation, settings.override(config, subset='test')).endswith(
+        'no video of subset test (found testing, validation)')
+
+
+def test_videos_without_features_are_dropped(tmp_path):
+    source = {name: video((8, 24)) for name in 'abcde'}
+    target = dict({name: video((8, 24)) for name in 'tuv'}, **{
+        name: video(subset='validation') for name in 'xyz'})
+    config = make(tmp_path, source, target, batch_size=6)
+    for field, name in (('source_features', 'b'), ('source_clips', 'd'), ('target_clips', 't'),
+                        ('target_features', 'y')):
+        os.remove(os.path.join(config.data.path(field), name + '.npy'))
+    assert '--missing drop' in message_of(summary_of, config)
+    config = settings.override(config, missing='drop')
+    lines = summary_of(config).splitlines()
+    assert [line for line in lines if line.startswith('drop')] == [
+        'drop: 2 of 5 source training videos have no features, such as b',
+        'drop: 1 of 3 target training videos have no features, such as t']
+    batch = of_training(config, 1)
+    assert {int(number) for number in batch.untrimmed.features[:, 0, 0]} == {1, 3, 5}
+    assert {cut[0] for cut in cuts(batch.moments.features)} == {2, 3}
+    with tf.Graph().as_default():
+        stream, samples = validation_stream(config)
+    assert [sample.video.name for sample in samples] == ['x', 'z'] and stream.dropped == ('y',)
+    assert 'drop: 1 of 3 target validation videos have no features, such as y' in stream.summary
+    for name in 'xz':
+        os.remove(os.path.join(config.data.path('target_features'), name + '.npy'))
+    assert message_of(of_validation, config) == (
+        '%s: found no features of any of 3 videos; name the folder or HDF5 file with --target_features'
+        % config.data.path('target_features'))
 
 
 # Streams
@@ -448,9 +646,9 @@ def test_the_seed_decides_the_order_not_the_workers(tmp_path, monkeypatch):
     config = make(tmp_path, source, target, batch_size=6)
     read = FeatureStore.read
 
-    def in_disorder(store, name, rows=None):
+    def in_disorder(store, name, rows=None, cut=None):
         time.sleep(0.004 * (int(name[1:]) % 3))
-        return read(store, name, rows)
+        return read(store, name, rows, cut)
 
     monkeypatch.setattr(FeatureStore, 'read', in_disorder)
 
@@ -472,13 +670,13 @@ def test_workers_read_together_beside_the_session_and_keep_the_order(tmp_path, m
     read, all_read, released, ended = FeatureStore.read, threading.Event(), threading.Event(), []
     together = threading.Barrier(6, action=all_read.set)  # more than this machine may have cores
 
-    def first_ends_last(store, name, rows=None):
+    def first_ends_last(store, name, rows=None, cut=None):
         if name in names[:6]:
             together.wait(120)
             released.wait(120)
         while name == names[0] and len(ended) < 5:
             time.sleep(0.001)
-        found = read(store, name, rows)
+        found = read(store, name, rows, cut)
         ended.append(name)
         return found
 
@@ -503,11 +701,12 @@ def test_batches_have_static_shapes_and_types(tmp_path):
     with tf.Graph().as_default():
         untrimmed, foreground, moments = training_stream(config).batch
         stream, _ = validation_stream(config)
-    assert [tensor.shape.as_list() for tensor in untrimmed] == [[3, 512, WIDTH], [3, 25, 2], [3]]
+    assert untrimmed.segment_labels == ()
+    assert [tensor.shape.as_list() for tensor in untrimmed[:3]] == [[3, 512, WIDTH], [3, 25, 2], [3]]
     assert [tensor.shape.as_list() for tensor in foreground] == [[3, 512, WIDTH], [3]]
     assert [tensor.shape.as_list() for tensor in moments] == [[3, 256, WIDTH], [3], [3], [3]]
     assert [tensor.shape.as_list() for tensor in stream.batch] == [[None], [None, 512, WIDTH], [None]]
-    assert [tensor.dtype for tensor in untrimmed] == [tf.float32, tf.float32, tf.int32]
+    assert [tensor.dtype for tensor in untrimmed[:3]] == [tf.float32, tf.float32, tf.int32]
     assert [tensor.dtype for tensor in foreground] == [tf.float32, tf.int32]
     assert [tensor.dtype for tensor in moments] == [tf.float32, tf.int32, tf.int32, tf.int32]
     assert [tensor.dtype for tensor in stream.batch] == [tf.int32, tf.float32, tf.float32]
@@ -667,7 +866,8 @@ def test_too_much_bad_data_stop_the_run(tmp_path):
     for number in (1, 2, 3):
         os.remove(os.path.join(config.data.path('source_features'), 's%d.npy' % number))
     assert message_of(summary_of, config).startswith('untrimmed: 5 of 5 videos cannot be used')
-    assert '(5 of 5 videos lack theirs)' in message_of(summary_of, settings.override(config, bad_data='stop'))
+    assert '(5 of 5 videos lack theirs; --missing drop runs without them)' in message_of(
+        summary_of, settings.override(config, bad_data='stop'))
 
 
 def test_the_list_of_bad_data_stays_where_a_run_is_resumed(tmp_path):
@@ -714,12 +914,12 @@ def test_faulty_table_rows_are_skipped(tmp_path):
         entries = json.load(file)
     entries['s1']['duration_second'] = None
     write(path, json.dumps(entries))
-    assert '2 source videos' in summary_of(config)
+    assert 'source training: 2 videos' in summary_of(config)
     assert [row[:2] for row in listed(tmp_path / 'models')[1:]] == [('', 'source_annotation')]
     write(config.data.path('source_labels'), 's0 0 0\ns1 0 1\ns2 0 x\n')
     assert message_of(summary_of, settings.override(config, max_bad_share=0.01)).startswith(
         'tables of the source videos: 2 of 3 videos cannot be used, expected at most 1: ')
-    assert '1 source videos' in summary_of(settings.override(config, max_bad_share=0.7))
+    assert 'source training: 1 videos' in summary_of(settings.override(config, max_bad_share=0.7))
 
 
 # The end
@@ -730,9 +930,9 @@ import data_loader, data_sets, test_data_loader
 from runtime.session import new_session
 read = data_loader.FeatureStore.read
 
-def slow(store, name, rows=None):
+def slow(store, name, rows=None, cut=None):
     time.sleep(0.02)
-    return read(store, name, rows)
+    return read(store, name, rows, cut)
 
 data_loader.FeatureStore.read = slow
 config = data_sets.make(sys.argv[1], *test_data_loader.many_videos(), workers=8)

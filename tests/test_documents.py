@@ -12,11 +12,12 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 README, METHOD, ROBUSTNESS = 'README.md', 'docs/method.md', 'docs/robustness.md'
 SUBCOMMANDS = {
-    'prepare_data': ('fetch', 'annotation', 'features', 'split', 'check', 'demo'),
+    'prepare_data': ('fetch', 'import', 'annotation', 'features', 'split', 'check', 'demo'),
     'benchmarks.benchmark': ('step', 'test', 'memory', 'loading', 'snapshot', 'reading', 'checking', 'evaluation',
                              'full_run')}
 SCRIPTS = ('aher_k600_train', 'aher_k600_test', 'prepare_data', 'benchmarks.benchmark', 'experiments.ablation',
-           'experiments.splits', 'evaluation.get_proposal_performance', 'evaluation.get_detection_performance')
+           'experiments.splits', 'experiments.forms', 'experiments.public_data',
+           'evaluation.get_proposal_performance', 'evaluation.get_detection_performance')
 FLAG = re.compile(r'(?<![\w-])--[a-z]\w*')
 
 

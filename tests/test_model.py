@@ -186,6 +186,29 @@ def prediction_of(batch, classes):
         (batch, 255, classes), (batch, 255, 3, 2), (batch, 255, 3, 2), (batch, 255, 3))])
 
 
+def test_a_position_has_the_class_of_the_segment_that_its_anchors_overlap_best():
+    def labels(segments, own, label=7):
+        padding = 25 - len(segments)
+        targets = aher.match_anchors(
+            tf.constant(np.array([segments + [[-1, -1]] * padding], np.float32)), tf.constant([label], tf.int32),
+            TINY, tf.constant([own + [-1] * padding], tf.int32))
+        return evaluate(targets).labels[0]
+
+    # anchors of level 1 have 4, 5.04 and 6.35 rows around 2, 6, 10, …: the longest of position 4 is [14.8, 21.2]
+    found = labels([[4, 8], [8, 12], [300, 500]], [1, 2, 0])
+    assert found[:5].tolist() == [1, 1, 2, 2, 7]
+    found = labels([[4, 8], [9, 11], [300, 500]], [1, 2, 0])
+    assert found[[1, 2, 90, 128]].tolist() == [1, 2, 0, 1]
+    assert found[254] == 0  # the whole video: 200 of 511 rows
+    assert labels([[0, 4], [4, 8]], [2, 1])[128] == 2  # the first of equals
+    assert set(labels([], [])) == {0}  # a video without a segment
+    assert set(labels([[100, 101]], [0], label=5)) == {0, 5}
+
+
+def test_without_labels_of_their_own_segments_have_that_of_their_video():
+    assert set(match([[4, 8], [300, 500]], (1,)).labels[0]) == {1}
+
+
 def test_losses_without_any_segment_are_finite():
     targets = aher.match_anchors(-tf.ones([2, 25, 2]), tf.constant([1, 2]), TINY)
     losses = evaluate(aher.localization_losses(prediction_of(2, 3), targets, TRAIN))

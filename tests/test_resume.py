@@ -208,8 +208,7 @@ def test_a_stream_starts_at_its_first_sample(world):
         for part, again in zip(batches[2], session.run(stream.batch)):
             for one, other in zip(part, again):
                 np.testing.assert_array_equal(one, other)
-        labels = {video.name: video.label for video in data_loader._read_subset(
-            'source', 'training', 20, tiny(world, 'stream').data, collections.Counter(), stream.bad)}
+        labels = {video.name: video.label for video in data_loader.training_tables(tiny(world, 'stream')).source}
         names = data_loader.names_of_samples(stream, 4, 2)
         assert [labels[name] for name in names['untrimmed']] == list(batches[2].untrimmed.labels)
         assert sorted(names) == ['foreground', 'moments', 'untrimmed']

@@ -18,6 +18,7 @@ import aher_k600_train
 import aher_model as aher
 import config as settings
 import data_loader
+from dataset.tables import Video
 from runtime import files, snapshots
 from runtime.errors import InputError, exit_status
 from runtime.session import new_session, tf
@@ -74,8 +75,8 @@ def test_help_without_docstrings_on_an_ascii_terminal(script):
 def test_help_names_every_default():
     done = python('aher_k600_train.py', '--help')
     text = ' '.join(done.stdout.split())
-    for shown in ('k600, split: 15000; demo: 600', 'k600, split: 14,19; demo: 3,19',
-                  'k600: 200; split: 0; demo: 20', 'off'):
+    for shown in ('k600, split, thumos14_anet: 15000; demo: 600', 'k600, split, thumos14_anet: 14,19; demo: 3,19',
+                  'k600: 200; split, thumos14_anet: 0; demo: 20', 'off'):
         assert 'default: %s)' % shown in text
 
 
@@ -120,7 +121,8 @@ def test_testing_and_evaluating(trained):
     done = python('aher_k600_test.py', *common, *results)
     assert done.returncode == 0, done.stderr
     assert '5 target validation videos' in done.stdout
-    header, first, second, best, *figures = done.stdout.splitlines()[-6:]
+    header, first, second, coverage, best, *figures = done.stdout.splitlines()[-7:]
+    assert coverage == 'over 5 videos; all of them have results'
     assert figures == ['figure %s' % path for path in sorted(
         (trained / 'results').glob('*.png'), key=lambda path: path.name, reverse=True)] and len(figures) == 2
     assert header.split()[:4] == ['step', 'accuracy', 'AUC', 'AR@100'] and best.startswith('best: step')
@@ -201,30 +203,6 @@ def test_uniform_proposals(trained, capsys):
     run_main(aher_k600_test, *common, *results, '--steps', '2', '--proposals', 'uniform')
     content = json.loads((trained / 'uniform' / (aher_k600_test.RESULTS_NAME % 2)).read_text())
     assert all(len(entries) == 100 for entries in content['results'].values())
-    windows = aher_k600_test.uniform_windows(60.0, 6)
-    np.testing.assert_allclose(windows, [[0, 60], [0, 40], [20, 60], [0, 30], [15, 45], [30, 60]])
-
-
-@pytest.mark.parametrize('count', [1, 2, 3, 4, 6, 7, 99, 100, 105, 106, 1000])
-def test_uniform_windows_are_those_of_the_definition(count):
-    windows = [(index / (k + 1), (index + 2) / (k + 1)) for k in range(1, count + 1) for index in range(k)]
-    np.testing.assert_array_equal(aher_k600_test.uniform_windows(61.7, count), 61.7 * np.array(windows[:count]))
-
-
-def test_very_many_uniform_windows():
-    windows = aher_k600_test.uniform_windows(1.0, 10 ** 6)  # a list of k windows for each k up to it would not fit
-    assert windows.shape == (10 ** 6, 2) and windows.max() == 1
-
-
-def test_labels_a_video():
-    detections = aher.Detections(
-        scores=np.array([0.5, 0.2, 0]), segments=np.array([[0, 1], [2, 4], [0, 0]]), classes=None,
-        class_probabilities=None, label=1, class_scores=np.array([0.1, 0.6, 0.3]))
-    found = [[(result['label'], result['score'], result['segment']) for result in aher_k600_test.results_of(
-        None, detections, 'abc', settings.TestConfig(labels_per_video=count))] for count in (1, 2, 9)]
-    assert found[0] == [('b', 0.3, [0, 1]), ('b', 0.12, [2, 4])]
-    assert found[1] == found[0] + [('c', 0.15, [0, 1]), ('c', 0.06, [2, 4])]
-    assert [label for label, _, _ in found[2]] == list('bbccaa')
 
 
 def test_warm_start_takes_update_3s_variables(trained):
@@ -375,7 +353,7 @@ def test_the_origin_tells_features_apart(trained, tmp_path):
 
     _, folder, _ = own_features(trained, tmp_path)
     config = settings.PRESETS['demo']
-    videos = [data_loader.Video(name, 0, 1.0, 8, 1, np.zeros((0, 2)), False) for name in 'abcdef']  # f has none
+    videos = [Video(name, 0, 1.0, 8, 1, np.zeros((0, 2)), False) for name in 'abcdef']  # f has none
     os.symlink('features', str(tmp_path / 'link'))
     found = [origin(folder)]
     assert origin(tmp_path / 'link') == found[0] and found[0]['feature_files']['number'] == 5
@@ -454,7 +432,7 @@ def test_a_figure_that_cannot_be_drawn_is_one_warning_after_the_table(trained, t
         monkeypatch.setattr(aher_k600_test, 'draw_ap', draw_ap)
     common, _ = flags(trained)
     run_main(aher_k600_test, *common, '--results_dir', str(tmp_path / 'results'))
-    _, first, second, best, figure, warning = capsys.readouterr().out.splitlines()[-6:]
+    _, first, second, _, best, figure, warning = capsys.readouterr().out.splitlines()[-7:]
     assert (first.split()[0], second.split()[0]) == ('2', '4') and best.startswith('best: step ')
     assert figure.startswith('figure ') and os.path.exists(figure[len('figure '):])
     assert warning.startswith('warning: ') and '%s' % (tmp_path / 'results' / 'ap_step-') in warning
@@ -657,6 +635,17 @@ def test_a_resumed_test_keeps_the_list_of_bad_data(skipped, trained, tmp_path, c
     shutil.copy(str(trained / 'data' / settings.PRESETS['demo'].data.target_features / 'c.npy'), str(folder))
     run_main(aher_k600_test, *arguments, '--bad_data', 'skip')
     assert all(json.loads(path.read_text())['results'].values()) and not list_path.exists()
+
+
+def test_dropped_videos_are_counted_below_the_table(trained, tmp_path, capsys):
+    arguments, folder, results = own_features(trained, tmp_path)
+    os.remove(str(folder / 'c.npy'))
+    run_main(aher_k600_test, *arguments, '--missing', 'drop')
+    content = json.loads((results / (aher_k600_test.RESULTS_NAME % 4)).read_text())['results']
+    assert sorted(content) == list('abde')
+    line = 'over 4 videos; all of them have results; 1 video without features was dropped before (--missing drop)'
+    assert line in capsys.readouterr().out.splitlines()
+    assert line in (results / aher_k600_test.LOG_NAME).read_text().splitlines()
 
 
 def test_features_of_another_width(world, capsys):

@@ -102,6 +102,19 @@ def test_with_less_context(context, updates, absent):
             np.testing.assert_array_equal(before[0], session.run(generator)[0])
 
 
+def test_segments_with_labels_of_their_own():
+    """The loss of the untrimmed videos' classes is another one, that of the rest the same."""
+    batch, losses = batch_of(2), []
+    own = tf.constant([[1, 2] + [-1] * 23, [2] + [-1] * 24], tf.int32)
+    for labels, untrimmed in (('video', batch.untrimmed), ('segment', batch.untrimmed._replace(segment_labels=own))):
+        with tf.variable_scope(tf.get_variable_scope(), reuse=tf.AUTO_REUSE):
+            config = settings.override(settings.Config(model=SHORT, train=TRAIN), labels=labels)
+            losses.append(training_step(batch._replace(untrimmed=untrimmed), config).losses)
+    one, other = map(evaluate, losses)
+    assert one['moment/classification'] == other['moment/classification']
+    assert abs(one['untrimmed/classification'] - other['untrimmed/classification']) > 1e-3
+
+
 def test_a_stretched_moment_fills_the_sequence():
     layout = evaluate(aher.stretched_layout(tf.constant([3, 19]), TINY))
     moments = np.arange(TINY.moment_steps, dtype=np.float32)

@@ -3,10 +3,13 @@ import collections
 import json
 import os
 
+import numpy as np
 import pytest
 from data_sets import message_of, write
 
 from dataset.tables import (
+    AnnotationRules,
+    RowTimes,
     check_video_id,
     read_annotation,
     read_class_names,
@@ -27,13 +30,13 @@ def videos_of(tmp_path, segments, on_error=None, **change):
     annotations = [{'segment': segment} for segment in segments]
     write(path, json.dumps({'v': dict(ENTRY, annotations=annotations, **change)}))
     unusable = collections.Counter()
-    arguments = [['v'], path, {}, 8, unusable] + ([on_error] if on_error else [])
+    arguments = [['v'], path, {}, AnnotationRules(), unusable] + ([on_error] if on_error else [])
     return read_videos(*arguments), unusable
 
 
 READERS = {'info.csv': lambda path: read_info(path, 'training'), 'labels.txt': lambda path: read_labels(path, 3),
            'names.txt': read_class_names, 'annotation.txt': lambda path: read_annotation(path, 3),
-           'annotation.json': lambda path: read_videos(['v'], path, {}, 8, collections.Counter())}
+           'annotation.json': lambda path: read_videos(['v'], path, {}, AnnotationRules(), collections.Counter())}
 
 
 @pytest.mark.parametrize('name', sorted(READERS))
@@ -145,8 +148,9 @@ def test_a_misspelt_key_is_an_error(tmp_path, key):
     write(path, json.dumps({'v': entry, 'w': ENTRY}))
     message = '%s: video v: found the key %s, expected annotations; correct the key' % (path, key)
     faults, unusable = [], collections.Counter()
-    assert message_of(read_videos, ['v'], path, {}, 8, unusable) == message
-    assert [video.name for video in read_videos(['v', 'w'], path, {}, 8, unusable, faults.append)] == ['w']
+    assert message_of(read_videos, ['v'], path, {}, AnnotationRules(), unusable) == message
+    videos = read_videos(['v', 'w'], path, {}, AnnotationRules(), unusable, faults.append)
+    assert [video.name for video in videos] == ['w']
     assert [str(fault) for fault in faults] == [message]
 
 
@@ -156,7 +160,7 @@ def test_an_entry_without_segments_needs_no_annotations(tmp_path, keys):
     entry = dict({key: [] for key in keys}, **ENTRY)
     del entry['annotations']
     write(path, json.dumps({'v': entry, 'w': dict(ENTRY, annotation=[])}))  # w has both keys
-    videos = read_videos(['v', 'w'], path, {}, 8, collections.Counter())
+    videos = read_videos(['v', 'w'], path, {}, AnnotationRules(), collections.Counter())
     assert [len(video.segments) for video in videos] == [0, 0]
 
 
@@ -178,9 +182,89 @@ def test_a_message_is_one_line_whatever_it_quotes():
     assert 'found the video id \'\\x1b[2J\'' in message_of(check_video_id, '\x1b[2J')
 
 
+# Row times
+
+TIMED = {'duration_second': 20.0, 'rows': 18, 'row_seconds': 16 / 15, 'first_row_second': 8 / 15}
+
+
+def timed_video(tmp_path, rules=AnnotationRules(), **change):
+    path = str(tmp_path / 'timed.json')
+    write(path, json.dumps({'v': {key: value for key, value in dict(TIMED, **change).items() if value is not None}}))
+    unusable = collections.Counter()
+    return read_videos(['v'], path, {}, rules, unusable)[0], unusable
+
+
+def test_edges_are_shares_of_the_span_of_the_rows(tmp_path):
+    # 18 rows of 16 frames at 15 fps, window 16: from 0 to 19.2 s; the last segment begins after it
+    segments = [[4.8, 9.6], [9.6, 19.5], [19.3, 20]]
+    video, unusable = timed_video(tmp_path, annotations=[{'segment': segment} for segment in segments])
+    assert (video.clips, video.start, video.frames) == (18, 0.0, 0) and abs(video.span - 19.2) < 1e-9
+    assert np.allclose(video.segments, [[0.25, 0.5], [0.5, 1]]) and unusable == {'outside their video': 1}
+
+
+def test_a_span_starts_half_a_row_before_the_first_centre(tmp_path):
+    # stride 4, window 16, 30 fps: rows 0 … 146 cover 0.2 to 19.8 s
+    video, _ = timed_video(tmp_path, rows=147, row_seconds=4 / 30, first_row_second=8 / 30,
+                           annotations=[{'segment': [4.0, 11.0]}, {'segment': [0, 0.3]}])
+    assert abs(video.start - 0.2) < 1e-9 and abs(video.span - 19.6) < 1e-9
+    assert np.allclose(video.segments, [[3.8 / 19.6, 10.8 / 19.6], [0, 0.1 / 19.6]])
+
+
+def test_the_first_centre_is_half_a_row_unless_it_is_given(tmp_path):
+    video, _ = timed_video(tmp_path, first_row_second=None)
+    assert video.start == 0.0
+
+
+def test_row_times_of_a_side_count_where_an_entry_has_none(tmp_path):
+    rules = AnnotationRules(times=RowTimes(0.5, 0.75))
+    video, _ = timed_video(tmp_path, rules, row_seconds=None, first_row_second=None, rows=40)
+    assert (video.times, video.start, video.span) == (RowTimes(0.5, 0.75), 0.5, 20.0)
+    assert timed_video(tmp_path, rules)[0].times == RowTimes(16 / 15, 8 / 15)
+    published, _ = timed_video(tmp_path, rules, row_seconds=None, rows=None, duration_frame=320, feature_frame=320)
+    assert (published.clips, published.span) == (40, 20.0)
+
+
+def test_numbers_as_text_are_numbers(tmp_path):
+    video, _ = timed_video(tmp_path, row_seconds='0.5', rows='40', duration_second='20', first_row_second='0.25',
+                           annotations=[{'segment': ['5', '10.0']}])
+    assert video.times == RowTimes(0.5, 0.25) and np.allclose(video.segments, [[0.25, 0.5]])
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'row_seconds': 0}, 'found row_seconds 0 and'), ({'row_seconds': 'x'}, "found 'x'"),
+    ({'rows': 0}, 'found 20 seconds and 0 rows, expected at least one row'),
+    ({'rows': None}, "KeyError 'duration_frame'; expected numbers"),
+    ({'first_row_second': -1}, 'first_row_second -1'),
+    ({'file': 3}, 'found the file 3'), ({'file': '../x'}, "found the video id '..'"),
+    ({'file': 'a//b'}, "found the video id ''")])
+def test_faulty_row_times_and_files_are_refused(tmp_path, change, message):
+    with pytest.raises(InputError) as caught:
+        timed_video(tmp_path, **change)
+    assert ': video v: ' in str(caught.value) and message in str(caught.value)
+
+
+def test_features_have_the_name_of_their_file(tmp_path):
+    assert timed_video(tmp_path)[0].features == 'v'
+    assert timed_video(tmp_path, file='a/v_v')[0].features == 'a/v_v'
+
+
+def test_each_segment_has_the_class_of_its_own_label(tmp_path):
+    annotations = [{'segment': [1, 2], 'label': label} for label in ('b', 'x', 'a')]
+    annotations += [{'segment': [1, 2]}, {'segment': [3, 3], 'label': 'a'}]
+    rules = AnnotationRules(class_names=('a', 'b'))
+    assert timed_video(tmp_path, rules, annotations=annotations)[0].segment_labels.tolist() == [1, -1, 0, -1]
+    assert timed_video(tmp_path, annotations=annotations)[0].segment_labels.tolist() == [-1] * 4
+
+
+def test_a_label_table_with_tabs_takes_ids_with_spaces(tmp_path):
+    path = str(tmp_path / 'labels.txt')
+    write(path, '001 my holiday\t3\t1\nv_x 7 2 more\n')
+    assert read_labels(path, 3) == {'001 my holiday': 1, 'v_x': 2}
+
+
 @pytest.mark.skipif(not os.path.isdir(REAL), reason='the real annotation is not beside the repository')
 def test_real_tables_are_sound():
     names = read_info(os.path.join(REAL, 'video_info_new.csv'), 'training')
     unusable = collections.Counter()
-    videos = read_videos(names, os.path.join(REAL, 'anet_anno_action.json'), {}, 8, unusable)
+    videos = read_videos(names, os.path.join(REAL, 'anet_anno_action.json'), {}, AnnotationRules(), unusable)
     assert len(videos) == len(names) > 9000 and all(video.clips > 0 for video in videos)

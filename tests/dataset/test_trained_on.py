@@ -6,7 +6,7 @@ import pytest
 from data_sets import make, write
 
 from dataset import trained_on
-from dataset.tables import Video
+from dataset.tables import RowTimes, Video
 
 NAMES = 'waving\nnodding\nbowing\n'
 
@@ -62,6 +62,36 @@ def test_each_change_of_a_table_is_named_with_its_file(data, side, part, table, 
     sides = dict({'source': videos(), 'target': videos()}, **{side: videos(**changes)})
     assert differences(data, saved, **sides) == ['5 %s videos with other %s (this run: 5; %s)' % (
         side, part, data.path('%s_%s' % (side, table)))]
+
+
+def test_parts_that_only_some_data_have(data):
+    own = {'segment_labels': lambda number, _: np.array([0, 1])}
+    timed = {'times': lambda number, _: RowTimes(0.5, 0.25 + number)}
+    plain = trained_on.describe(data, source=videos())
+    assert set(plain['source']) == {'class_names', 'videos', 'names', 'order', 'labels', 'segments', 'durations'}
+    by_segment, path = data._replace(labels='segment'), data.path('source_annotation')
+    saved = trained_on.describe(by_segment, source=videos(**own))
+    assert differences(by_segment, saved, source=videos(**own)) == []
+    assert differences(by_segment, plain, source=videos(**own)) == []  # a snapshot of an earlier version
+    changed = videos(segment_labels=lambda number, _: np.array([0, number == 3]))
+    assert differences(by_segment, saved, source=changed) == [
+        '5 source videos with other segment labels (this run: 5; %s)' % path]
+    saved = trained_on.describe(data, source=videos(**timed))
+    assert differences(data, saved, source=videos(**timed)) == []
+    assert differences(data, saved, source=videos(times=lambda number, _: RowTimes(0.6, 0.25 + number))) == [
+        '5 source videos with other row times (this run: 5; %s)' % path]
+
+
+def test_dropped_videos_count_in_training_only(data):
+    path, found = data.path('source_clips'), videos()
+    everything = trained_on.describe(data, {'source': found}, source=found)
+    some, others = [trained_on.describe(data, {'source': left}, source=found) for left in (found[1:], found[:4])]
+    assert everything == trained_on.describe(data, source=found)
+    for saved, mine in ((everything, some), (some, everything), (some, others)):
+        assert trained_on.differences(saved, mine, data) == [
+            '5 source videos with other features (this run: 5; %s)' % path]
+    assert trained_on.differences(some, some, data) == []
+    assert trained_on.differences(some, everything, data, ordered=False) == []  # a test does not look for them
 
 
 def test_another_number_or_order_of_videos_is_named(data):

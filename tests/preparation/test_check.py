@@ -10,6 +10,7 @@ from data_sets import ROOT, WIDTH, make, python, video, write
 
 import prepare_data
 from config import override
+from dataset import data_root
 from preparation import check
 from runtime.errors import exit_status
 
@@ -54,7 +55,11 @@ def test_sound_data_pass(config, capsys):
     truth(config, WHOLE)
     assert exit_status(lambda: prepare_data.main(flags(config))) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == 'source training: 15 videos, 15 segments; unusable segments: none'
+    assert lines[:3] == [
+        'source training: 15 videos, 15 segments of 1 classes; unusable segments: none',
+        'source training: videos of 64 / 64 / 64 rows (32 / 32 / 32 s); segments of 32 / 32 / 32 rows '
+        '(16 / 16 / 16 s) (shortest, median, longest)',
+        'source training: 15 of 15 segments are foreground samples']
     assert 'ground truth: 4 segments of 4 videos' in lines
     assert 'source_clips: %s, folder, 15 videos: 15 npy; 15 read' % config.data.path('source_clips') in lines
     assert lines[-1] == 'no defects found' and 'warnings' not in lines
@@ -79,8 +84,9 @@ def test_every_defect_is_listed(config, capsys):
     assert exit_status(lambda: prepare_data.main(flags(config) + ['--full'])) == 2
     output = capsys.readouterr()
     assert output.err.splitlines()[-1] == (
-        'error: %s: found 28 defects of 9 kinds, listed above; correct them, or train and test with --bad_data skip'
-        % data.data_root)
+        'error: %s: found 28 defects of 9 kinds, listed above; correct them, or train and test with --missing drop, '
+        'which leaves out videos without features, and --bad_data skip, which leaves out as many videos as '
+        '--max_bad_share and --max_bad_videos allow' % data.data_root)
     found = {line.split(': ')[0]: int(line.split(': ')[1]) for line in output.out.splitlines()
              if line.split(': ')[-1].isdigit() and not line.startswith(' ')}
     assert found == {'class names': 2, 'info table': 2, 'annotation': 2, 'repeated keys': 3, 'label table': 3,
@@ -177,8 +183,8 @@ def test_segments_of_several_classes_are_a_warning(config, capsys):
     at = lines.index('warnings')
     assert lines[at + 1] == 'videos with segments of several classes: 3' and lines[-1] == 'no defects found'
     assert lines[at + 2] == (
-        '  %s: video s7 has segments of bowing, waving; training gives all of them the one class of %s'
-        % (config.data.path('source_annotation'), config.data.path('source_labels')))
+        '  %s: video s7 has segments of bowing, waving; training gives all of them the one class of %s; '
+        '--labels segment gives each its own' % tuple(map(config.data.path, ('source_annotation', 'source_labels'))))
     assert 'video t1 has segments of nodding, waving' in lines[at + 3] and 'video t2 has' in lines[at + 4]
 
 
@@ -223,7 +229,7 @@ def test_labels_that_are_no_class_name_are_named_where_others_are_one(config):
     with changed(config, 'target_annotation') as entries:  # names of another kind, such as of another language
         for name in ('t0', 't1', 't2', 't3', 't4'):
             entries[name]['annotations'] = [{'segment': [1, 2], 'label': 'Winken'}]
-    assert check.check(config).warnings.counts == {}
+    assert 'labels without a class name' not in check.check(config).warnings.counts
 
 
 @pytest.mark.parametrize('subset', ['Training', ' training', 'training ', 'VALIDATION'])
@@ -330,7 +336,7 @@ def test_half_of_the_whole_videos_cut_short(tmp_path, rows, is_named):
     for number, count in enumerate(rows):
         np.save(os.path.join(config.data.path('target_features'), 'v%d.npy' % number), np.ones((count, WIDTH)))
     warnings = check.check(config).warnings
-    assert warnings.counts == ({'numbers of rows': 1} if is_named else {})
+    assert warnings.counts.get('numbers of rows', 0) == is_named
     if is_named:
         usual = rows.count(512)
         assert 'target_features: %d of %d videos have 512 rows; ' % (usual, len(rows)) in str(warnings)
@@ -356,6 +362,75 @@ def test_an_hdf5_dataset_that_was_written_in_part_is_a_warning(config):
             clips[:64 if number else 40] = 1
     warnings = check.check(config).warnings
     assert warnings.counts == {'chunks never written': 1} and 'dataset s0: found 5 of 8 chunks' in str(warnings)
+
+
+# Data roots that were imported
+
+def test_labels_of_segments_may_differ_within_a_video(config):
+    with changed(config, 'target_annotation') as entries:
+        for name in ('t0', 't1', 't2'):
+            entries[name]['annotations'] = [{'segment': [8, 24], 'label': label} for label in ('waving', 'nodding')]
+        entries['t4']['annotations'][0]['label'] = 'no name'
+    write(config.data.path('source_categories'), 'waving\nnodding\nbowing\n')
+    for table in ('source_labels', 'target_labels'):
+        os.remove(config.data.path(table))
+    found = check.check(override(config, labels='segment'))
+    assert found.defects.counts == {}
+    assert set(found.warnings.counts) == {
+        'labels without a class name', 'training videos without a segment', 'samples'}
+    assert 'target training: 5 videos, 7 segments of 2 classes; unusable segments: 1 of a class without a name' in (
+        found.summary)
+    assert 'label table' in check.check(config).defects.counts
+
+
+def test_rows_that_do_not_cover_their_videos_are_a_defect(config):
+    found = check.check(override(config, source_row_seconds=1.0))
+    assert found.defects.counts == {'row times': 1}
+    assert "%s: features cover 2.00 of the videos' duration (median of 15 videos), expected 1" % config.data.path(
+        'source_annotation') in str(found.defects)
+    with changed(config, 'source_annotation') as entries:
+        entries['s3'].update(rows=40, row_seconds=0.5)
+    found = check.check(config)
+    assert 'row times' not in found.defects.counts and found.warnings.counts['row times'] == 1
+
+
+def test_samples_that_are_left_out_are_warnings(config, capsys):
+    with changed(config, 'source_annotation') as entries:
+        for name in ('s1', 's2'):
+            entries[name]['annotations'][0]['segment'] = [8, 12]
+    assert exit_status(lambda: prepare_data.main(flags(config))) == 0
+    output = capsys.readouterr().out
+    assert 'source training: 13 of 15 segments are foreground samples; 2 are shorter than 32 rows (16.0 s)' in output
+    assert 'source training: 13 % of the segments are no foreground samples' in output
+
+
+def test_videos_without_features_that_are_dropped_are_a_warning(config):
+    os.remove(os.path.join(config.data.path('source_clips'), 's3.npy'))
+    assert check.check(config).defects.counts == {'missing features': 1}
+    found = check.check(override(config, missing='drop'))
+    assert found.defects.counts == {} and found.warnings.counts['missing features'] == 1
+
+
+def test_a_root_that_was_imported_for_training_alone(config):
+    info = config.data.path('target_info')
+    with open(info) as file:
+        rows = file.read()
+    write(info, rows.replace('validation', 'other'))
+    data_root.write(config.data.data_root, {'settings': {'labels': 'video'}})
+    found = check.check(config)
+    assert found.defects.counts == {}
+    assert any(line.startswith('target validation: none, as ') for line in found.summary)
+    assert check.check(override(config, target_features=config.data.target_clips)).defects.counts == {'info table': 1}
+
+
+def test_features_in_channels_first_and_windows(config):
+    for name in os.listdir(config.data.path('source_clips')):
+        path = os.path.join(config.data.path('source_clips'), name)
+        np.save(path, np.load(path).T)
+    assert check.check(config).defects.counts == {'features': 15}
+    config = override(config, source_layout='ct', window_seconds=8.0, source_features=config.data.source_clips)
+    assert check.check(config).defects.counts == {'features': 4}  # of 4 validation videos with 512 rows
+    assert check.check(override(config, target_features=config.data.target_clips)).defects.counts == {}
 
 
 # Names that cannot be printed, files that are no files

@@ -17,27 +17,26 @@ def file(tmp_path):
     return ResultsFile(str(tmp_path / 'results_step-7.json'), ORIGIN)
 
 
-@pytest.mark.parametrize('written, batch_size, kept', [
-    (4, 2, 4), (3, 2, 2), (3, 1, 3), (1, 2, 0), (0, 2, 0), (6, 2, 4), (6, 3, 3)])
-def test_complete_batches_of_an_interrupted_run_are_kept(file, written, batch_size, kept):
+@pytest.mark.parametrize('written, kept', [(0, 0), (1, 1), (3, 3), (4, 4), (6, 4)])
+def test_videos_of_an_interrupted_run_are_kept(file, written, kept):
     file.start(ENTRIES[:1])
     file.add(ENTRIES[1:written])
     if not written:
         file.start([])
-    assert file.resume(list('abcd'), batch_size) == ENTRIES[:kept]
+    assert file.resume(list('abcd')) == ENTRIES[:kept]
 
 
 def test_entries_of_another_origin_or_of_other_videos_are_not_kept(file):
-    assert file.resume(list('abcd'), 2) == [] and not file.earlier()
+    assert file.resume(list('abcd')) == [] and not file.earlier()
     file.start(ENTRIES[:4])
-    assert file.resume(list('abdc'), 2) == ENTRIES[:2] and file.resume(list('bacd'), 2) == []
-    assert ResultsFile(file.path, {'model': {'width': 4}}).resume(list('abcd'), 2) == []
+    assert file.resume(list('abdc')) == ENTRIES[:2] and file.resume(list('bacd')) == []
+    assert ResultsFile(file.path, {'model': {'width': 4}}).resume(list('abcd')) == []
 
 
-@pytest.mark.parametrize('skipped, kept', [('a', 0), ('b', 0), ('c', 2), ('d', 2), ('f', 4)])
+@pytest.mark.parametrize('skipped, kept', [('a', 0), ('b', 1), ('d', 3), ('f', 5)])
 def test_entries_from_the_first_skipped_video_on_are_not_kept(file, skipped, kept):
     file.start([entry._replace(skipped=entry.video == skipped) for entry in ENTRIES])
-    assert file.resume(list('abcdef'), 2) == ENTRIES[:kept]
+    assert file.resume(list('abcdef')) == ENTRIES[:kept]
 
 
 @pytest.mark.parametrize('line', [
@@ -52,9 +51,9 @@ def test_a_line_that_no_run_wrote_ends_the_kept_entries(file, line):
             changed = lines[:number] + [line + '\n'] + lines[number + 1:]
             partial.write(''.join(changed).encode('utf-8', 'surrogateescape'))
         # line 0 is the origin; what follows a wrong line is not used
-        assert file.resume(list('abcd'), 1) in (ENTRIES[:max(number - 1, 0)], [])
+        assert file.resume(list('abcd')) in (ENTRIES[:max(number - 1, 0)], [])
         if line != '\udcff':  # not UTF-8: Python decodes several lines at a time, so earlier ones may be lost too
-            assert file.resume(list('abcd'), 1) == ENTRIES[:max(number - 1, 0)]
+            assert file.resume(list('abcd')) == ENTRIES[:max(number - 1, 0)]
 
 
 def test_a_cut_off_line_is_not_kept(file):
@@ -65,7 +64,7 @@ def test_a_cut_off_line_is_not_kept(file):
     for length in (1, last // 2, last - 1):
         with open(file.partial_path, 'w') as partial:
             partial.write(text[:-length])
-        assert file.resume(list('abcd'), 1) == ENTRIES[:3]
+        assert file.resume(list('abcd')) == ENTRIES[:3]
 
 
 def test_results_are_written_with_their_origin(file, tmp_path):
@@ -156,7 +155,7 @@ def test_a_run_that_dies_between_two_files_never_leaves_results_without_an_origi
     with pytest.raises(KeyboardInterrupt):
         file.finish({'results': {}}, 0.5)
     monkeypatch.undo()
-    assert file.resume(list('abcd'), 2) == ENTRIES[:4]
+    assert file.resume(list('abcd')) == ENTRIES[:4]
     assert set(file.earlier()) == {file.partial_path} | ({file.path} if done == 2 else set())
     assert None not in file.earlier().values()
 
@@ -169,4 +168,4 @@ def test_what_is_no_regular_file_is_one_line(file, kind, attribute):
     assert message_of(file.earlier).startswith(path + ': ')
     assert file.finished() is None
     if attribute == 'partial_path':
-        assert message_of(file.resume, list('abcd'), 2).startswith(path + ': ')
+        assert message_of(file.resume, list('abcd')).startswith(path + ': ')

@@ -1,0 +1,32 @@
+"""data.json: what a data root says of itself, so that no path flag and no count has to be repeated.
+
+`prepare_data.py import` and `split` write it; config.py reads its settings. It is a JSON object:
+
+    {"settings": {NAME: VALUE, …},    settings of config.py that belong to the data: paths, widths, numbers of classes
+     "source": {…}, "target": {…}}    what each side was made of, for people and for messages
+"""
+import os
+
+from runtime.errors import InputError
+from runtime.files import read_json, write_json
+
+NAME = 'data.json'
+PARTS = ('settings', 'source', 'target')
+
+
+def read(data_root):
+    """The content of the data.json in `data_root`; its parts are empty where there is none, or they are absent.
+
+    Raises InputError where the file cannot be read, or has another form.
+    """
+    path, content = os.path.join(data_root, NAME), {}
+    if os.path.lexists(path):
+        content = read_json(path)
+        if not isinstance(content, dict) or not all(isinstance(content.get(part, {}), dict) for part in PARTS):
+            raise InputError('%s: expected an object of objects %s; import the data again' % (path, ', '.join(PARTS)))
+    return dict({part: {} for part in PARTS}, **content)
+
+
+def write(data_root, content):
+    """Write the data.json of `data_root`, whose `content` is as `read` gives it."""
+    write_json(os.path.join(data_root, NAME), content)
