@@ -8,9 +8,9 @@ import sys
 from runtime.errors import exit_on_ctrl_c, exit_status
 
 with exit_on_ctrl_c():
-    from preparation import annotation, check, convert, demo, fetch, split
+    from preparation import annotation, check, convert, demo, fetch, import_data, split
 
-SUBCOMMANDS = (fetch, annotation, convert, split, check, demo)
+SUBCOMMANDS = (fetch, import_data, annotation, convert, split, check, demo)
 
 
 def build_parser():

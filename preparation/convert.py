@@ -2,6 +2,11 @@
 
 Each video is read and checked as training reads it, written completely, read again and compared. Several threads work
 at once. After an interruption, the same command continues: what is converted already is not converted again.
+
+    python3 prepare_data.py features --data_root data/x
+    python3 prepare_data.py features feats/c3d --layout ct --out feats/c3d_npy
+    python3 prepare_data.py features feats/c3d --out feats/c3d_512 --rows 512 \\
+        --durations data/x/source_annotation.json
 """
 import contextlib
 import os
@@ -13,11 +18,14 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from config import MAX_NUMBER, MAX_THREADS, DataConfig, ModelConfig
+from config import MAX_NUMBER, MAX_THREADS, ModelConfig
 from dataset.conversion_record import RECORD, has_changed
-from dataset.features import FORMS, MAX_ROWS, FeatureStore, interpolate
+from dataset.feature_files import FORMS
+from dataset.features import MAX_ROWS, FeatureStore, interpolate
+from dataset.side import annotation_rules
 from dataset.tables import read_durations, read_entries
 from preparation.converted import Record, Stamp, hdf5_file, npy_folder
+from preparation.root_settings import settings_of
 from runtime.errors import InputError, one_line, printable
 from runtime.files import refuse_to_overwrite
 from runtime.machine import usable_cores
@@ -25,11 +33,12 @@ from runtime.machine import usable_cores
 NAME = 'features'
 STORES = ('', '.h5', '.hdf5')  # what follows a path in the names of features
 FIELDS = ('source_features', 'source_clips', 'target_clips', 'target_features')  # of DataConfig
+SIDES = ('source', 'target')
 MAX_NAME = 230  # bytes of a video's name: a file name may have 255, and that of an unfinished file is longer
 MAX_SHOWN = 20  # videos that could not be converted and whose errors are printed
 REMEDIES = {    # where the features have a fast form already
-    'HDF5': 'for npy files give --out FOLDER; to change type or rows give --form hdf5 --out OTHER.h5',
-    'npy': 'for an HDF5 file give --form hdf5; to change type or rows give --out FOLDER'}
+    'HDF5': 'for npy files give --out FOLDER; to change type, rows or layout give --form hdf5 --out OTHER.h5',
+    'npy': 'for an HDF5 file give --form hdf5; to change type, rows or layout give --out FOLDER'}
 
 
 class Conversion(NamedTuple):
@@ -44,6 +53,18 @@ class Conversion(NamedTuple):
     clips: dict = {}         # video → rows that it must have; those not named may have any number
     cut_lines: bool = False  # whether a CSV may lack the line end at its end
     skip_bad: bool = False   # whether the result is finished without the videos that cannot be converted
+    layout: str = 'tc'       # of the source, as in a FeatureStore; the result is always tc
+    key: str = ''            # name of the array in an npz file or HDF5 group of the source
+    folders: tuple = ()      # folders just below the source whose files are converted, too
+
+
+class Said(NamedTuple):
+    """What a data root says of the features at a path."""
+
+    layout: str
+    key: str
+    clips: dict    # name of a video's features → its rows
+    folders: tuple  # folders in names of features, such as those of classes
 
 
 class Result(NamedTuple):
@@ -70,8 +91,13 @@ def add_arguments(parser):
                         help='type to write; float16 takes half the disk space (default: %(default)s)')
     parser.add_argument('--out', help='folder or HDF5 file to write (default: npy files beside the source files, or '
                         'PATH.h5; training prefers both to the source files)')
-    parser.add_argument('--feature_width', type=int, default=ModelConfig().feature_width,
-                        help='columns of a feature file (default: %(default)s)')
+    parser.add_argument('--feature_width', type=int, help='columns of a feature file (default: what the data.json of '
+                        'the data root says, otherwise %d)' % ModelConfig().feature_width)
+    parser.add_argument('--layout', choices=('tc', 'ct'), help='axes of the arrays that are read. tc: time, then '
+                        'columns; ct: columns, then time; the result is always tc (default: what data.json says of '
+                        'the path, otherwise tc)')
+    parser.add_argument('--key', help='name of the array that is read, where an npz file or an HDF5 group has '
+                        'several (default: what data.json says)')
     parser.add_argument('--rows', type=int, help='interpolate every video to this number of rows, such as 512')
     parser.add_argument('--durations', metavar='JSON', help='annotation JSON that has the durations, for --rows')
     parser.add_argument('--skip_bad', action='store_true', help='list videos that cannot be converted, and finish '
@@ -84,13 +110,15 @@ def add_arguments(parser):
 
 def run(args):
     """Convert each path and print a line about it; raises InputError where a video could not be converted."""
-    data = DataConfig(data_root=args.data_root)
-    paths = list(map(_plain, args.path)) or [path for path in map(data.path, FIELDS) if _exists(path)]
-    _check_arguments(args, paths, data)
-    durations, failures = read_durations(args.durations) if args.rows else {}, []
+    if not args.data_root:
+        raise InputError('found an empty path; name a folder or an HDF5 file')
+    config, failures = settings_of(args.data_root), []
+    paths = list(map(_plain, args.path)) or _paths_of(config.data)
+    _check_arguments(args, paths, config.data)
+    durations = _durations(args.durations, config.data) if args.rows else {}
     for path in paths:
         try:
-            failures += _convert_path(path, args, data, durations)
+            failures += _convert_path(path, args, config, durations)
         except InputError as error:
             if len(paths) == 1:
                 raise
@@ -102,6 +130,19 @@ def run(args):
             '%d videos or folders could not be converted (%d shown); correct their files, move them away, or skip '
             'bad videos with --skip_bad, and run the same command again: converted videos are kept'
             % (len(failures), min(MAX_SHOWN, len(failures))))
+
+
+def _paths_of(data):
+    """Paths of the features of a data root that are there, each place once: sides and fields may share features."""
+    paths = {os.path.realpath(path): path for path in reversed(list(map(data.path, FIELDS))) if _exists(path)}
+    return list(paths.values())[::-1]
+
+
+def _durations(path, data):
+    """read_durations of an annotation JSON; the settings say when rows are where an annotation of `data` does not."""
+    times = [annotation_rules(data, side).times for side in SIDES
+             if os.path.realpath(path) == os.path.realpath(data.path(side + '_annotation'))]
+    return read_durations(path, *times[:1])
 
 
 def _exists(path):
@@ -116,7 +157,7 @@ def _plain(path):
 
 
 def _check_arguments(args, paths, data):
-    if '' in [args.data_root, args.out] + paths:
+    if '' in [args.out] + paths:
         raise InputError('found an empty path; name a folder or an HDF5 file')
     if not paths:
         raise InputError('%s: found none of %s; name a folder or an HDF5 file'
@@ -133,18 +174,22 @@ def _check_arguments(args, paths, data):
                          'the features of clips must keep their rows' % args.rows)
 
 
-def _convert_path(path, args, data, durations):
+def _convert_path(path, args, config, durations):
     """Convert one path and print a line about it; returns messages about the videos that could not be converted."""
     out = _plain(args.out or path + ('.h5' if args.form == 'hdf5' else ''))
-    fast = None if args.out and os.path.isfile(path) else _fast_form(path, out)
+    said = _said_of(config.data, path)
+    fast = None if args.out and os.path.isfile(path) else _fast_form(path, out, said.folders)
     if fast and not args.path:
         print(printable('%s: nothing to convert, the features are %s already' % (path, fast)))
         return []
     if fast:
         raise InputError('%s: found %s already, which training reads as it is; %s' % (path, fast, REMEDIES[fast]))
-    _check_out(path, out, args)
-    result = convert(Conversion(path, out, args.feature_width, args.dtype, args.rows or 0, durations,
-                                _annotated_clips(data, path), args.accept_unfinished_lines, args.skip_bad),
+    layout, key = [of_data_root if flag is None else flag for flag, of_data_root in (
+        (args.layout, said.layout), (args.key, said.key))]
+    _check_out(path, out, args, layout)
+    width = args.feature_width or config.model.feature_width
+    result = convert(Conversion(path, out, width, args.dtype, args.rows or 0, durations, said.clips,
+                                args.accept_unfinished_lines, args.skip_bad, layout, key, said.folders),
                      args.form, args.workers or usable_cores())
     print(printable(_summary(out, args.form, result)))
     if not result.is_finished:
@@ -154,7 +199,7 @@ def _convert_path(path, args, data, durations):
     return []
 
 
-def _fast_form(path, out):
+def _fast_form(path, out, folders):
     """'HDF5' or 'npy' where the features at `path` are in this form and would be converted to it; else None."""
     if not os.path.exists(path) and _exists(path):
         return 'HDF5'
@@ -162,11 +207,15 @@ def _fast_form(path, out):
         return 'HDF5' if h5py.is_hdf5(path) else None
     if '.npy' in _forms(path, out) or not os.path.isdir(path):
         return None
-    return 'npy' if {os.path.splitext(name)[1] for name in _names(path)[0]}.intersection(FORMS) == {'.npy'} else None
+    endings = {os.path.splitext(name)[1] for name in _names(path, folders)[0]}
+    return 'npy' if endings.intersection(FORMS) == {'.npy'} else None
 
 
-def _check_out(path, out, args):
-    """Raise InputError where `out` is of the other form, or what is read would be overwritten."""
+def _check_out(path, out, args, layout):
+    """Raise InputError where `out` is of the other form, or what is read would be overwritten or taken for it."""
+    if layout != 'tc' and not args.out:
+        raise InputError('%s: found features of layout %s; those that are written have layout tc, so that they need '
+                         'another place: give --out OUT, and import the features in OUT' % (path, layout))
     if args.form == 'hdf5':
         if os.path.isdir(out):
             raise InputError('%s: found a folder, expected the path of an HDF5 file (--out)' % out)
@@ -178,16 +227,28 @@ def _check_out(path, out, args):
         refuse_to_overwrite({'the record of --out,': os.path.join(out, RECORD)}, [args.durations])
 
 
-def _annotated_clips(data, path):
-    """{video: rows} of the annotation JSON for features by clip of the data root at `path`; {} for other features."""
-    rows = {}
-    for side in ('source', 'target'):
-        stores = [os.path.realpath(data.path(side + '_clips') + end) for end in STORES]
-        annotation = data.path(side + '_annotation')
-        if os.path.realpath(path) in stores and os.path.exists(annotation):
-            for video, entry in read_entries(annotation).items():
-                with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
-                    rows[video] = int(float(entry['feature_frame'])) // data.clip_frames
+def _said_of(data, path):
+    """What a data root, a DataConfig, Said of the features at `path`. Of other features, it says nothing."""
+    said = Said('tc', '', {}, ())
+    for side in SIDES:
+        here = [end for end in ('_clips', '_features') if os.path.realpath(path) in [
+            os.path.realpath(data.path(side + end) + store) for store in STORES]]
+        if here:
+            clips = _annotated_clips(data, side)
+            folders = {os.path.dirname(name) for name in clips if '/' in name}.union(said.folders)
+            said = Said(getattr(data, side + '_layout'), getattr(data, side + '_key'),
+                        dict(clips, **said.clips) if '_clips' in here else said.clips, tuple(sorted(folders)))
+    return said
+
+
+def _annotated_clips(data, side):
+    """{name of a video's features: rows of its clip features} of the annotation JSON of a side, if it is there."""
+    rows, path, times = {}, data.path(side + '_annotation'), annotation_rules(data, side).times
+    for video, entry in read_entries(path).items() if os.path.exists(path) else ():
+        with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
+            is_told = 'rows' in entry and (times or 'row_seconds' in entry)
+            rows[entry.get('file') or video] = (
+                int(float(entry['rows'])) if is_told else int(float(entry['feature_frame'])) // data.clip_frames)
     return rows
 
 
@@ -215,9 +276,14 @@ def convert(conversion, form, workers):
     written, as on a full disk: only a video that cannot be read is left out.
     """
     (stamps, outdated, ignored), open_out = find_sources(conversion), {'npy': npy_folder, 'hdf5': hdf5_file}[form]
+    below = [video for video in stamps if '/' in video]
+    if form == 'hdf5' and below:
+        raise InputError('%s: found features in folders, such as %s, which are converted to npy files alone; leave '
+                         '--form hdf5 away' % (conversion.source, below[0]))
     with open_out(conversion.out, stamps) as there, \
             FeatureStore(conversion.source, conversion.width, _forms(conversion.source, conversion.out),
-                         complete_lines=not conversion.cut_lines) as store:
+                         complete_lines=not conversion.cut_lines, layout=conversion.layout,
+                         key=conversion.key) as store:
         def convert_one(video):
             """The message where the video cannot be used, else None; raises InputError where it cannot be written."""
             try:
@@ -261,13 +327,15 @@ def _forms(source, out):
     return tuple(form for form in FORMS if form != '.npy' or not same)
 
 
-def _names(folder):
+def _names(folder, below=()):
     """The names in a folder, and how many more files of features have names that begin with a dot.
 
-    The system of a Mac puts a file ._VIDEO.csv beside VIDEO.csv on other disks.
+    `below`: folders in it whose names are there, too, as FOLDER/NAME. The system of a Mac puts a file ._VIDEO.csv
+    beside VIDEO.csv on other disks.
     """
-    names = os.listdir(folder)
-    hidden = [name for name in names if name.startswith('.')]
+    names = [os.path.join(place, name) for place in ('',) + tuple(below)
+             if os.path.isdir(os.path.join(folder, place)) for name in os.listdir(os.path.join(folder, place))]
+    hidden = [name for name in names if os.path.basename(name).startswith('.')]
     return set(names).difference(hidden), sum(name.endswith(FORMS) for name in hidden)
 
 
@@ -285,7 +353,7 @@ def find_sources(conversion):
         except Exception as error:  # h5py raises several types for a damaged file
             raise InputError('%s: not an HDF5 file of features (%s)' % (source, one_line(error))) from None
     elif os.path.isdir(source):
-        names, ignored = _names(source)
+        names, ignored = _names(source, conversion.folders)
         videos = {video for video, form in map(os.path.splitext, names) if form in forms}
         store = FeatureStore(source, conversion.width, forms)
         path_of = {video: store.stored_in(video) for video in videos}
@@ -321,14 +389,15 @@ def _stamp(conversion, video, path):
     """The Stamp of a video that is read from the file at `path`."""
     status = os.stat(path) if os.path.exists(path) else os.lstat(path)  # a link to nothing: reading it reports it
     return Stamp(os.path.splitext(path)[1], status.st_size, status.st_mtime_ns, conversion.width, conversion.dtype,
-                 conversion.rows, *conversion.durations.get(video, (0, 0)))
+                 conversion.rows, *conversion.durations.get(video, (0, 0)), conversion.layout, conversion.key)
 
 
 def _read(conversion, store, video):
     """The features of a video as they will be stored; raises InputError where they cannot be used."""
-    if len(os.fsencode(video)) > MAX_NAME:
+    length = len(os.fsencode(os.path.basename(video)))
+    if length > MAX_NAME:
         raise InputError('%s: video %s: found a name of %d bytes, expected %d at most; rename the video'
-                         % (conversion.source, video, len(os.fsencode(video)), MAX_NAME))
+                         % (conversion.source, video, length, MAX_NAME))
     values = store.read(video, conversion.clips.get(video))
     if conversion.rows and len(values) != conversion.rows:
         if video not in conversion.durations:

@@ -39,6 +39,13 @@ class Stamp(NamedTuple):
     rows: int        # that the video is interpolated to; 0: it keeps its rows
     seconds: float   # its duration, for the interpolation; 0 without one
     frames: int      # the same in frames
+    layout: str = 'tc'  # of the file that is read
+    key: str = ''       # name of the array that is read
+
+    def as_record(self):
+        """The fields as a dict that JSON gives back, without what is as in earlier versions."""
+        return {name: value for name, value in self._asdict().items()
+                if value != self._field_defaults.get(name)}
 
 
 class Output(NamedTuple):
@@ -116,7 +123,7 @@ def npy_folder(out, stamps):
             with open(partial, 'rb') as file:
                 if file.read() != npy.getbuffer():
                     raise InputError('%s: differs when it is read again; check the disk' % path_of(video))
-            record.add(video, partial, stamps[video]._asdict())
+            record.add(video, partial, stamps[video].as_record())
 
     with file_lock(os.path.join(out, LOCK)), write_errors(out):
         _remove_leftovers(out, stamps)
@@ -127,7 +134,7 @@ def npy_folder(out, stamps):
                 if made_of is None:
                     _check_usable(path_of(video), stamps[video].width)
                     unrecorded.add(video)
-                elif made_of == stamps[video]._asdict():
+                elif made_of == stamps[video].as_record():
                     current.add(video)
             except Exception as error:  # a file that is no npy array raises several types
                 faults[video] = ('%s: found a file that cannot be used (%s) and has no record of its conversion, so '
@@ -140,11 +147,14 @@ def npy_folder(out, stamps):
 
 
 def _remove_leftovers(folder, videos):
-    """Remove what killed runs left of npy files of `videos`, and nothing else."""
-    names = [re.match(r'(.*)\.npy\.partial\d+$', name) for name in os.listdir(folder)]
-    left = {re.escape(name[1]) for name in names if name and name[1] in videos}
-    if left:
-        remove_leftovers(folder, r'(?:%s)\.npy' % '|'.join(left))
+    """Remove what killed runs left of npy files of `videos`, VIDEO or FOLDER/VIDEO, and nothing else."""
+    for below in {os.path.dirname(video) for video in videos}:
+        place = os.path.join(folder, below)
+        names = [re.match(r'(.*)\.npy\.partial\d+$', name) for name in os.listdir(place)] if os.path.isdir(
+            place) else []
+        left = {re.escape(name[1]) for name in names if name and os.path.join(below, name[1]) in videos}
+        if left:
+            remove_leftovers(place, r'(?:%s)\.npy' % '|'.join(left))
 
 
 def _check_usable(path, width):
@@ -243,7 +253,7 @@ def _parse(record):
 
 
 def _text(stamp):
-    return json.dumps(stamp._asdict())
+    return json.dumps(stamp.as_record())
 
 
 def _finished(path):

@@ -55,6 +55,7 @@ DATA = PRESETS['demo'].data
 UNTRIMMED_STEPS = PRESETS['demo'].model.untrimmed_steps  # T
 MANIFEST = 'demo_manifest.json'
 LOCK = '.demo.lock'
+SOURCE_PATHS = tuple('source_' + name for name in ('info', 'annotation', 'labels', 'categories', 'features', 'clips'))
 MAX_CLASSES = 10000  # of an annotation: a larger class index is a typing error
 DECIMALS = 3         # of a feature: versions of numpy differ after these, and CSV and npy hold the same numbers
 PERCENTILES = (1, 25, 50, 75, 99)  # of --statistics
@@ -136,8 +137,7 @@ class VideoSet(NamedTuple):
 
 def supervised(paths):
     """`paths` with source fields that name the annotated videos of target classes, below supervised/."""
-    return paths._replace(**{field: os.path.join('supervised', getattr(paths, field)) for field in paths._fields
-                             if field.startswith('source_')})
+    return paths._replace(**{field: os.path.join('supervised', getattr(paths, field)) for field in SOURCE_PATHS})
 
 
 def plan(settings, annotation, paths, seed):

@@ -1,20 +1,20 @@
 """Make a transfer from one annotated data set: some of its classes become source classes, others target classes.
 
     python3 prepare_data.py split --data_root data --out data/split --source_count 87 --seed 0
+    python3 prepare_data.py split --data_root data/x --out data/x_split --source_list seen.txt --target_list new.txt
+    python3 prepare_data.py split --data_root data/x --out data/x_splits --splits lists/75_25
 
-Training videos of the source classes keep their segments. Training videos of the target classes give the moments:
-each of their segments is one. Validation videos of the target classes are tested. The tables have the layout of
-docs/data.md; the features are links to those of the data set. The split is made beside --out and renamed when it is
-complete, so that neither an error nor a killed run leaves a mixture of two splits.
+The segments are split, not the videos: a video with segments of source classes and of target classes is on both
+sides, with the segments of that side. In training videos, segments of source classes are annotated examples, and each
+segment of a target class is a moment. In validation videos, the segments of target classes are the ground truth.
+Segments without length are skipped: they can neither be learnt nor found.
 
-Segments without length are skipped: they can neither be learnt nor found. A video has one class, that of its first
-segment with a length, because the label table has one class for each video. Its segments of other classes are
-skipped: no times of a target class get into source training, and no segment is used under the name of another class.
-The frames of a skipped segment stay in the features and count as background.
+Of the data set, the source tables are read. The new data root has tables of its own, and a data.json that names the
+features of the data set, which are not copied. It is made beside --out and renamed when it is complete, so that
+neither an error nor a killed run leaves a mixture of two splits.
 """
 import collections
 import contextlib
-import difflib
 import os
 import re
 import shutil
@@ -24,36 +24,61 @@ import numpy as np
 import pandas as pd
 
 from config import PRESETS, DataConfig
+from dataset import data_root
 from dataset.features import FeatureStore
-from dataset.tables import Segment, read_class_names, read_entries, read_info, read_videos
+from dataset.side import annotation_rules
+from dataset.tables import Segment, read_entries, read_info, read_videos
 from preparation.annotation import ground_truth_text
+from preparation.class_lists import drawn_classes, listed_classes, lists_in
+from preparation.import_tables import MIN_ROWS, MOMENT_SECONDS
+from preparation.root_settings import settings_of
 from runtime.errors import InputError, printable
 from runtime.files import file_lock, make_folder, write_errors, write_json, write_text
 
 NAME = 'split'
 RECORD = 'split.json'  # beside the tables: what the split was made of
-LINKS = {'source_features': 'source_features', 'source_clips': 'source_clips',
-         'target_features': 'source_features', 'target_clips': 'source_clips'}  # field of the split → of the data set
 PATHS = ('source_info', 'source_annotation', 'source_features', 'source_clips')  # fields of the data set
-TABLES = ('source_info', 'source_annotation', 'source_labels', 'source_categories', 'target_info',
-          'target_annotation', 'target_labels', 'target_categories', 'ground_truth')  # fields of the split
-PARTS = collections.OrderedDict([  # name of a part of a split: the side of its class, and its subset
+FEATURES = {  # field of the split → of the data set
+    'source_features': 'source_features', 'source_clips': 'source_clips',
+    'target_features': 'source_features', 'target_clips': 'source_clips'}
+TABLES = collections.OrderedDict([  # field of the split → file name
+    ('source_info', 'source_info.csv'), ('source_annotation', 'source_annotation.json'),
+    ('source_labels', 'source_labels.txt'), ('source_categories', 'source_classes.txt'),
+    ('target_info', 'target_info.csv'), ('target_annotation', 'target_annotation.json'),
+    ('target_labels', 'target_labels.txt'), ('target_categories', 'target_classes.txt'),
+    ('ground_truth', 'ground_truth.json')])
+OWN_FILES = set(TABLES.values()) | {RECORD, data_root.NAME}
+PARTS = collections.OrderedDict([  # name of a part of a split: the side of its classes, and its subset
     ('source training', ('source', 'training')), ('target training: moments', ('target', 'training')),
     ('target validation', ('target', 'validation')), ('unused: source validation', ('source', 'validation')),
     ('unused: classes of neither', None)])
 USED = tuple(PARTS)[:3]
-READ = {'source_features': USED[0], 'source_clips': USED[0], 'target_clips': USED[1],
-        'target_features': USED[2]}  # field of the split → part whose features are read there
 CHOICES = ('source_list', 'target_list', 'source_share', 'source_count', 'seed')
+OF_A_SIDE = ('layout', 'key', 'row_seconds', 'first_row_second')  # settings that both sides have from the data set
+OF_A_RECORD = ('stride', 'window', 'fps', 'row_seconds', 'window_seconds')  # of data.json that stay true of a split
 
 
 class Annotated(NamedTuple):
-    """One video of the data set, with the segments of its own class only."""
+    """One video of the data set, or what a part of a split has of it."""
 
     name: str
     subset: str     # 'training' or 'validation'
-    label: str      # class name of its first segment
     entry: dict     # of the annotation JSON: durations, and annotations: [{segment: [start_s, end_s], label}]
+
+
+class Made(NamedTuple):
+    """A split as it is written."""
+
+    parts: dict     # {name of a part: [Annotated]}
+    source: list    # class names; the place of a name is its class index
+    target: list
+    record: dict    # what the split was made of
+
+    def counts(self):
+        """{name of a part: {'videos': n, 'segments': n}}; a video may be in several parts."""
+        return collections.OrderedDict((name, {
+            'videos': len(videos), 'segments': sum(len(video.entry['annotations']) for video in videos)})
+            for name, videos in self.parts.items())
 
 
 # The subcommand
@@ -63,11 +88,17 @@ def add_arguments(parser):
     texts = {setting.name: setting.help for setting in DataConfig.settings}
     parser.add_argument('--data_root', default='data', help='folder of the data set (default: %(default)s)')
     parser.add_argument('--out', default=PRESETS['split'].data.data_root,
-                        help='data root to make (default: %(default)s)')
+                        help='data root to make; with --splits, the folder of one for each split '
+                             '(default: %(default)s)')
     for name in PATHS:
-        parser.add_argument('--' + name, help='%s (default: %s)' % (texts[name], getattr(DataConfig(), name)))
-    parser.add_argument('--source_list', metavar='FILE', help='names of the source classes, one per line')
+        parser.add_argument('--' + name, help='%s (default: what the data.json of the data root says, otherwise %s)'
+                                              % (texts[name], getattr(DataConfig(), name)))
+    parser.add_argument('--source_list', metavar='FILE', help='names of the source classes, one per line; case, '
+                        'spaces, underscores and hyphens may differ from the annotation')
     parser.add_argument('--target_list', metavar='FILE', help='names of the target classes, one per line')
+    parser.add_argument('--splits', metavar='FOLDER', help='instead of two lists: a folder with the lists '
+                        'source_N.txt and target_N.txt of each split N, such as published ones; OUT/N is made of '
+                        'them')
     parser.add_argument('--source_share', type=float, metavar='FLOAT',
                         help='instead of lists: share of all classes that become source classes; --seed draws '
                              'them, and the others become target classes')
@@ -76,61 +107,64 @@ def add_arguments(parser):
 
 
 def run(args):
-    """Write the data root of the transfer; print what is in it, what was skipped, and features that are out of date.
+    """Write the data root of each transfer; print what is in it, what was skipped, and features that do not exist.
 
     Raises InputError where a flag or a table cannot be used, and where --out holds anything but an earlier split.
     """
     given = {name: getattr(args, name) for name in PATHS if getattr(args, name) is not None}
-    data = DataConfig(data_root=args.data_root)._replace(**given)
-    _check_out(args.out, ['.', args.data_root, args.source_list, args.target_list] + list(map(data.path, PATHS)))
+    data = settings_of(args.data_root).data._replace(**given)
+    lists = _list_files(args)
+    for out, *files in lists:
+        _check_out(out, ['.', args.data_root, args.splits] + files + list(map(data.path, PATHS)))
     videos, skipped = read_data_set(data)
-    source_names, target_names = _choose_classes(args, videos, data.path('source_annotation'))
-    parts = split(videos, source_names, target_names)
-    counts = {name: {'videos': len(found), 'segments': sum(len(video.entry['annotations']) for video in found)}
-              for name, found in parts.items()}
-    warnings = _warnings(parts, data)
-    missing = write(parts, source_names, target_names, data, args.out, {
-        'made_of': {name: data.path(name) for name in PATHS},
-        'chosen_by': {name: getattr(args, name) for name in CHOICES},
-        'source_classes': len(source_names), 'target_classes': len(target_names),
-        'counts': counts, 'left_out': skipped})
-    print('%s: %d source classes, %d target classes' % (printable(args.out), len(source_names), len(target_names)))
-    for name, found in counts.items():
-        print('  %-28s %6d videos, %6d segments' % (name, found['videos'], found['segments']))
+    splits = [(out, _made(args, files, videos, skipped, data)) for out, *files in lists]
+    for out, made in splits:
+        write(made, data, out)
+    print('\n'.join(_table(splits) if args.splits else _lines(*splits[0])))
     for reason, count in sorted(skipped.items()):
         print('  skipped: %d %s' % (count, reason))
-    for warning in warnings:
-        print('warning: %s' % warning)
-    if missing:
-        print('features not found: %s; the tables are complete: run the same command again to link the features'
-              % ', '.join(missing))
+    for path in sorted({data.path(field) for field in FEATURES.values()}):
+        if not FeatureStore(path, 0).exists():
+            print('warning: %s: found no features of the data set there; the tables are complete, and training finds '
+                  'the features when they are there' % printable(path))
 
 
-def _warnings(parts, data):
-    """Texts about features that the data set has, but that are not read; through its link, a split sees none of it.
+def _list_files(args):
+    """[(folder to make, path of the source list or None, path of the target list or None)] as the flags say.
 
-    Raises InputError where a folder or an HDF5 file cannot be listed.
+    Raises InputError where they do not give exactly one way to choose the classes.
     """
-    found = []
-    for field, part in READ.items():
-        with FeatureStore(data.path(LINKS[field]), 0) as store:
-            if store.exists():
-                found += ['%s: %s' % (field, text) for text in store.survey(
-                    [video.name for video in parts[part]]).warnings]
-    return found
-
-
-def _choose_classes(args, videos, annotation):
-    """(source names, target names) as the flags say; raises InputError where they do not give exactly one way."""
-    known = {video.label for video in videos}
     files = [path for path in (args.source_list, args.target_list) if path is not None]
     if len(files) == 1:
         raise InputError('--source_list and --target_list: found one of the two, expected both')
-    if (len(files) == 2) + (args.source_share is not None) + (args.source_count is not None) != 1:
-        raise InputError('expected one way to choose the classes: --source_list and --target_list, --source_share, '
-                         'or --source_count')
-    if files:
-        return listed_classes(*files, known=known, annotation=annotation)
+    ways = (len(files) == 2, args.splits is not None, args.source_share is not None, args.source_count is not None)
+    if sum(ways) != 1:
+        raise InputError('expected one way to choose the classes: --source_list and --target_list, --splits, '
+                         '--source_share, or --source_count')
+    if args.splits is None:
+        return [(args.out, args.source_list, args.target_list)]
+    return [(os.path.join(args.out, name),) + paths for name, paths in lists_in(args.splits).items()]
+
+
+def _made(args, files, videos, skipped, data):
+    """The split, a Made, of the classes in the two `files`, or as the flags draw them where these are None."""
+    known = {annotated['label'] for video in videos for annotated in video.entry['annotations']}
+    source, target = (_drawn(args, known) if files[0] is None else
+                      listed_classes(*files, known=known, annotation=data.path('source_annotation')))
+    chosen_by = dict({name: getattr(args, name) for name in CHOICES}, source_list=files[0], target_list=files[1])
+    made = Made(split(videos, source, target), source, target, {
+        'made_of': {name: data.path(name) for name in PATHS}, 'chosen_by': chosen_by,
+        'source_classes': len(source), 'target_classes': len(target), 'left_out': skipped})
+    for name in USED:
+        if not made.parts[name]:
+            raise InputError('%s: found no segment of these classes%s; choose other classes'
+                             % (name, '' if files[0] is None else ' (%s, %s)' % tuple(files)))
+    made.record['counts'] = made.counts()
+    return made
+
+
+def _drawn(args, known):
+    """(source names, target names) as --source_share or --source_count and --seed draw them of `known`."""
     if not 0 <= args.seed < 2 ** 32:
         raise InputError('--seed %d: expected 0 to 4294967295' % args.seed)
     if args.source_share is None:
@@ -138,6 +172,24 @@ def _choose_classes(args, videos, annotation):
     if not 0 < args.source_share < 1:
         raise InputError('--source_share %s: expected more than 0 and less than 1' % args.source_share)
     return drawn_classes(known, int(args.source_share * len(known) + 0.5), args.seed)
+
+
+def _lines(out, made):
+    """Lines about one split."""
+    return ['%s: %d source classes, %d target classes' % (printable(out), len(made.source), len(made.target))] + [
+        '  %-28s %6d videos, %6d segments' % (name, found['videos'], found['segments'])
+        for name, found in made.counts().items()]
+
+
+def _table(splits):
+    """Lines of a table: a line for each (folder, Made), with the videos and the segments of each part."""
+    rows = [('data root', 'source / target classes') + tuple(PARTS)]
+    for out, made in splits:
+        rows.append((printable(out), '%d / %d' % (len(made.source), len(made.target))) + tuple(
+            '%d (%d)' % (found['videos'], found['segments']) for found in made.counts().values()))
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ['videos (segments):'] + ['  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+                                     for row in rows]
 
 
 # The data set
@@ -150,20 +202,27 @@ def read_data_set(data):
     """
     path, videos, skipped = data.path('source_annotation'), [], collections.Counter()
     entries = read_entries(path)
-    names_of = {subset: read_info(data.path('source_info'), subset) for subset in ('training', 'validation')}
+    names_of = {subset: _names(data.path('source_info'), subset) for subset in ('training', 'validation')}
     # only to check the entries: it raises InputError where one is faulty
-    read_videos(sum(names_of.values(), []), path, {}, data.clip_frames, collections.Counter())
+    read_videos(sum(names_of.values(), []), path, {}, annotation_rules(data, 'source'), collections.Counter())
     for subset, names in names_of.items():
         videos += [_annotated(name, subset, entries[name], path, skipped) for name in names]
     skipped['videos without a segment'] = videos.count(None)
     return [video for video in videos if video], +skipped
 
 
+def _names(path, subset):
+    """Names of the videos of a subset in an info table."""
+    names = read_info(path, subset)
+    for name in names:
+        if name != name.strip():
+            raise InputError('%s: video %r: found a space at its edge, which a label table cannot hold; rename the '
+                             'video' % (path, name))
+    return names
+
+
 def _annotated(name, subset, entry, path, skipped):
     """Annotated of an entry whose numbers are checked; None where it has no segment. Counts in `skipped`."""
-    if [name] != name.split():
-        raise InputError('%s: video %s: found a space in its id, which a label table cannot hold; rename the video'
-                         % (path, name))
     segments = []
     for annotated in entry.get('annotations', []):
         label = annotated.get('label')
@@ -171,104 +230,102 @@ def _annotated(name, subset, entry, path, skipped):
             raise InputError('%s: video %s: found the label %r, expected a class name' % (path, name, label))
         start, end = map(float, annotated['segment'])
         if start < end:
-            segments.append((label.strip(), [start, end]))
+            segments.append({'segment': [start, end], 'label': label.strip()})
         else:
             skipped['segments without length'] += 1
-    if not segments:
-        return None
-    own = segments[0][0]
-    kept = [{'segment': edges, 'label': label} for label, edges in segments if label == own]
-    skipped['segments of another class than their video'] += len(segments) - len(kept)
-    skipped['videos of two classes or more, cut to that of their first segment'] += len(kept) < len(segments)
-    return Annotated(name, subset, own, dict(entry, annotations=kept))
-
-
-# Choosing the classes
-
-def listed_classes(source_path, target_path, known, annotation):
-    """(source names, target names) of two files with one name per line.
-
-    Raises InputError where a name is not in `known`, is in a file twice, or is in both files.
-    """
-    names = [read_class_names(path) for path in (source_path, target_path)]
-    for path, found in zip((source_path, target_path), names):
-        for line, name in enumerate(found, start=1):
-            if name not in known:
-                close = difflib.get_close_matches(name, sorted(known))
-                raise InputError('%s, line %d: found %s, which is no class of a video in %s; %s' % (
-                    path, line, name, annotation,
-                    'similar names: ' + ', '.join(close) if close else 'it has no class with a similar name'))
-    for line, name in enumerate(names[1], start=1):
-        if name in names[0]:
-            raise InputError('%s, line %d: found %s, which is also line %d of %s; remove it from one of them' % (
-                target_path, line, name, 1 + names[0].index(name), source_path))
-    return names
-
-
-def drawn_classes(known, count, seed):
-    """(source names, target names), both sorted: `count` names of `known`, drawn by the seed, and the others."""
-    if not 0 < count < len(known):
-        raise InputError('%d source classes: expected 1 to %d, because the annotation has %d classes'
-                         % (count, len(known) - 1, len(known)))
-    names = sorted(known)
-    order = np.random.RandomState(seed).permutation(len(names))
-    return [[names[index] for index in sorted(chosen)] for chosen in (order[:count], order[count:])]
+    return Annotated(name, subset, dict(entry, annotations=segments)) if segments else None
 
 
 def split(videos, source_names, target_names):
-    """{name of a part: [Annotated]} of PARTS. Raises InputError where one of the parts that are used is empty."""
+    """{name of a part: [Annotated]} of PARTS: of each video, the segments whose class and subset are of the part."""
     side = dict([(name, 'source') for name in source_names] + [(name, 'target') for name in target_names])
-    part_of, parts = {place: name for name, place in PARTS.items()}, {name: [] for name in PARTS}
+    part_of, parts = {place: name for name, place in PARTS.items()}, collections.OrderedDict(
+        (name, []) for name in PARTS)
     for video in videos:
-        parts[part_of[(side[video.label], video.subset) if video.label in side else None]].append(video)
-    for name in USED:
-        if not parts[name]:
-            raise InputError('%s: found no video of these classes; choose other classes' % name)
+        segments = collections.defaultdict(list)
+        for annotated in video.entry['annotations']:
+            place = (side[annotated['label']], video.subset) if annotated['label'] in side else None
+            segments[part_of[place]].append(annotated)
+        for part, found in segments.items():
+            parts[part].append(Annotated(video.name, video.subset, dict(video.entry, annotations=found)))
     return parts
 
 
 # Writing
 
-def write(parts, source_names, target_names, data, out, record):
-    """Write the tables and ground truth of a split to the folder `out`, and links to the features of `data`.
+def write(made, data, out):
+    """Write a split, a Made, of the data set `data`, a DataConfig, to the folder `out`.
 
-    An earlier split there is replaced as a whole. A class index is the place of the class in `source_names` or
-    `target_names`. `record`, which is written as JSON, says what the split was made of. Returns the fields whose
-    features do not exist. Raises InputError where another run writes to `out`, or something cannot be written.
+    An earlier split there is replaced as a whole. Raises InputError where another run writes to `out`, or something
+    cannot be written.
     """
-    with _replaced(os.path.realpath(out)) as folder:
-        paths = DataConfig(data_root=folder)
-        _write_tables(parts, source_names, target_names, paths)
-        write_json(os.path.join(folder, RECORD), record)
-        return [field for field in LINKS if not _link(data.path(LINKS[field]), paths.path(field))]
+    place = os.path.realpath(out)
+    with _replaced(place) as folder:
+        paths = DataConfig(data_root=folder)._replace(**TABLES)
+        _write_tables(made, paths)
+        data_root.write(folder, _about(made, data, place))
+        write_json(os.path.join(folder, RECORD), made.record)
 
 
-def _write_tables(parts, source_names, target_names, paths):
+def _write_tables(made, paths):
     """Write the files TABLES."""
-    source, moments, validation = [parts[name] for name in USED]
-    for side, names, videos in (('source', source_names, source), ('target', target_names, moments + validation)):
+    source, moments, validation = [made.parts[name] for name in USED]
+    for side, names, videos in (('source', made.source, source), ('target', made.target, moments + validation)):
         info = pd.DataFrame([(video.name, video.subset) for video in videos], columns=('video', 'subset'))
         write_text(paths.path(side + '_categories'), ''.join(name + '\n' for name in names))
         write_text(paths.path(side + '_info'), info.to_csv(index=False))
-        write_text(paths.path(side + '_labels'), ''.join(
-            '%s %d %d\n' % (video.name, len(video.entry['annotations']), names.index(video.label))
+        write_text(paths.path(side + '_labels'), ''.join('%s\t%d\t%d\n' % (
+            video.name, len(video.entry['annotations']), names.index(video.entry['annotations'][0]['label']))
             for video in videos))
         write_json(paths.path(side + '_annotation'), {video.name: video.entry for video in videos})
     write_text(paths.path('ground_truth'), ground_truth_text([
-        Segment(video.name, *annotated['segment'], target_names.index(video.label))
-        for video in validation for annotated in video.entry['annotations']], target_names))
+        Segment(video.name, *annotated['segment'], made.target.index(annotated['label']))
+        for video in validation for annotated in video.entry['annotations']], made.target))
 
 
-def _link(features, path):
-    """Make `path` a relative link to `features`, a folder or an HDF5 file; return whether the features exist."""
-    features = FeatureStore(features, 0).path
-    if not os.path.exists(features):
-        return False
-    path += '' if os.path.isdir(features) else '.h5'
-    make_folder(os.path.dirname(path))
-    with write_errors(path):
-        os.symlink(os.path.relpath(os.path.realpath(features), os.path.realpath(os.path.dirname(path))), path)
-    return True
+def _about(made, data, place):
+    """The content of the data.json of a split in the folder `place`: what the data set says of itself, and the split.
+
+    Settings of the data set's target side, if it has one, are not those of the split's.
+    """
+    whole = data_root.read(data.data_root)
+    settings = {name: value for name, value in whole['settings'].items()
+                if not name.startswith(('source_', 'target_')) and name != 'ground_truth'}
+    settings.update(TABLES, labels='segment', source_classes=len(made.source), target_classes=len(made.target))
+    settings.update((field, _place_of(data, of_data_set, place)) for field, of_data_set in FEATURES.items())
+    for name in OF_A_SIDE:
+        value = getattr(data, 'source_' + name)
+        if value != getattr(DataConfig(), 'source_' + name):
+            settings.update({'source_' + name: value, 'target_' + name: value})
+    row_seconds = _row_seconds(made.parts['target training: moments'], data)
+    if row_seconds:
+        settings['moment_clips'] = max(MIN_ROWS, int(round(MOMENT_SECONDS / row_seconds)))
+    record = {name: whole['source'][name] for name in OF_A_RECORD if name in whole['source']}
+    if whole['source']:  # the target's windows are not those of the split
+        settings.pop('window_seconds', None)
+        settings.update((name, value) for name, value in record.items() if name == 'window_seconds' and value)
+    record.update(made_of=made.record['made_of'], features=sorted({data.path(field) for field in FEATURES.values()}))
+    sides = {side: dict(record, counts={
+        name: found for name, found in made.counts().items() if name in USED and name.startswith(side)})
+        for side in ('source', 'target')}
+    return dict(sides, settings=settings)
+
+
+def _place_of(data, field, place):
+    """Path of the features in `field` of the data set, as seen from the folder `place`.
+
+    It is absolute where the data set names it so. Otherwise it leads from `place` to the data set, so that both can
+    be moved together.
+    """
+    if os.path.isabs(getattr(data, field)):
+        return getattr(data, field)
+    return os.path.relpath(os.path.join(os.path.realpath(data.data_root), getattr(data, field)), place)
+
+
+def _row_seconds(videos, data):
+    """Median over `videos` of the seconds of a row; 0 where neither their entries nor the settings say it."""
+    found = [float(video.entry.get('row_seconds', data.source_row_seconds)) for video in videos]
+    return float(np.median(found))
 
 
 # Replacing an earlier split
@@ -292,17 +349,13 @@ def _check_out(out, inputs):
 
 
 def _check_own(folder):
-    """Raise InputError where `folder` has a file or link that no split makes; someone may need it."""
-    paths, own = DataConfig(data_root=folder), {(os.path.join(folder, RECORD), False)}
-    own.update((paths.path(name), False) for name in TABLES)
-    own.update((paths.path(name) + end, True) for name in LINKS for end in ('', '.h5'))
-    for place, folders, files in os.walk(folder):
-        for path in [os.path.join(place, name) for name in folders + files]:
-            is_link = os.path.islink(path)
-            finished = re.sub(r'\.partial\d+$', '', path)  # of a file that a killed run did not finish
-            if (is_link or not os.path.isdir(path)) and (path if is_link else finished, is_link) not in own:
-                raise InputError('%s: found what no split makes, in a folder that a new split would replace; move it '
-                                 'away, or name another folder with --out' % path)
+    """Raise InputError where `folder` has a file, folder or link that no split makes; someone may need it."""
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        path = os.path.join(folder, name)
+        finished = re.sub(r'\.partial\d+$', '', name)  # of a file that a killed run did not finish
+        if finished not in OWN_FILES or os.path.islink(path) or os.path.isdir(path):
+            raise InputError('%s: found what no split makes, in a folder that a new split would replace; move it '
+                             'away, or name another folder with --out' % path)
 
 
 @contextlib.contextmanager

@@ -275,7 +275,7 @@ def test_rescaling(features, tmp_path):
     (('{folder}/..',), 'found no features to convert (looked for .npz, .csv)'),
     (('{folder}/a.csv',), 'a.csv: not an HDF5 file of features'),
     (('{folder}/v.h5',), 'v.h5: found HDF5 already, which training reads as it is; for npy files give --out FOLDER; '
-     'to change type or rows give --form hdf5 --out OTHER.h5'),
+     'to change type, rows or layout give --form hdf5 --out OTHER.h5'),
     (('{folder}/v.h5', '--form', 'hdf5'), 'v.h5: found HDF5 already'),
     (('{folder}', '--rows', '0'), '--rows 0: expected 1 to'),
     (('--data_root', '{folder}'), 'found none of ActivityNet/csv_mean_512_p3d_clip_2018'),
@@ -854,3 +854,116 @@ def test_names_reach_the_terminal_without_its_codes(features, capfd):
     output = capfd.readouterr()
     assert 'x1b[2J' in output.out and 'x1b[2J' in output.err
     assert '\x1b[2J' not in output.out and '\x1b[2J' not in output.err
+
+
+# Layouts, row times and a data root that says of itself what it has
+
+def test_columns_first_become_rows_first(features, tmp_path, capsys):
+    found, folder = features
+    columns, out = str(tmp_path / 'columns'), str(tmp_path / 'out')
+    os.mkdir(columns)
+    for name, values in found.items():
+        np.save(os.path.join(columns, name + '.npy'), values.T[np.newaxis].astype(np.float64))
+    assert features_command(columns, '--layout', 'ct') == 2
+    assert 'to change type, rows or layout give --out FOLDER' in capsys.readouterr().err
+    assert features_command(columns, '--layout', 'ct', '--form', 'hdf5') == 2
+    assert 'found features of layout ct; those that are written have layout tc' in capsys.readouterr().err
+    assert converted(capsys, columns, '--layout', 'ct', '--out', out).startswith('3 videos converted')
+    for name, values in found.items():
+        np.testing.assert_array_equal(np.load(os.path.join(out, name + '.npy')), values)
+    assert converted(capsys, columns, '--layout', 'ct', '--out', out) == (
+        '0 videos converted and verified, 3 there already')
+    np.save(os.path.join(columns, 'square.npy'), np.arange(WIDTH ** 2.).reshape(WIDTH, WIDTH))
+    for layout, value in (('ct', WIDTH), ('tc', 1)):  # one array, two readings
+        assert features_command(columns, '--layout', layout, '--out', out, '--skip_bad') == 0
+        assert np.load(os.path.join(out, 'square.npy'))[0, 1] == value
+
+
+@pytest.mark.parametrize('form', ['npz', 'hdf5'])
+def test_one_of_several_arrays(features, tmp_path, form):
+    found, _ = features
+    source, out = str(tmp_path / 'several'), str(tmp_path / 'out')
+    if form == 'npz':
+        os.mkdir(source)
+        for name, values in found.items():
+            np.savez(os.path.join(source, name), rgb=values, flow=values + 1)
+    else:
+        source += '.hdf5'
+        with h5py.File(source, 'w') as file:
+            for name, values in found.items():
+                file[name + '/rgb'], file[name + '/flow'] = values, values + 1
+    assert features_command(source, '--out', out) == 2
+    assert features_command(source, '--out', out, '--key', 'flow') == 0
+    np.testing.assert_array_equal(np.load(os.path.join(out, 'a.npy')), found['a'] + 1)
+    assert features_command(source, '--out', out, '--key', 'rgb') == 0  # other numbers are made again
+    np.testing.assert_array_equal(np.load(os.path.join(out, 'a.npy')), found['a'])
+
+
+def test_rescaling_by_row_times(features, tmp_path):
+    """Rows of 0.5 s: the weights are those of three rows of a second and a half, whatever the video's duration."""
+    found, folder = features
+    entries = {'x': {'duration_second': 99, 'rows': 3, 'row_seconds': 0.5, 'first_row_second': 2, 'file': 'a'},
+               'ü': {'duration_second': 4.6, 'rows': 9, 'annotations': []}}
+    (tmp_path / 'annotation.json').write_text(json.dumps(entries))
+    (tmp_path / 'data.json').write_text(json.dumps(
+        {'settings': {'target_annotation': 'annotation.json', 'target_row_seconds': 0.5}}))
+    out = str(tmp_path / 'out')
+    assert features_command(folder, '--rows', '8', '--durations', str(tmp_path / 'annotation.json'), '--out', out,
+                            '--data_root', str(tmp_path)) == 2  # b b has no duration
+    for name, rows in (('a', 3), ('ü', 9)):
+        np.testing.assert_array_equal(np.load(os.path.join(out, name + '.npy')),
+                                      interpolate(found[name], 8, rows * 0.5, rows * 8))
+    middle = interpolate(np.array([[0.], [3.], [6.]]), 3, 1.5, 24)[1]  # its own row, at its start, middle and end
+    np.testing.assert_allclose(middle, (1.5 + 3 + 4.5) / 3)
+
+
+def test_a_data_root_says_layout_width_and_rows(features, tmp_path, capsys):
+    found, folder = features
+    root = tmp_path / 'x'
+    (root / 'csv').mkdir(parents=True)
+    for name, values in found.items():
+        np.savetxt(str(root / 'csv' / (name + '.csv')), values.T, delimiter=',', comments='', fmt='%.9g',
+                   header=','.join(map(str, range(len(values)))))
+    (root / 'annotation.json').write_text(json.dumps({
+        name: {'duration_second': 1, 'rows': rows, 'row_seconds': 0.5} for name, rows in (('a', 3), ('ü', 8))}))
+    settings = {'source_annotation': 'annotation.json', 'source_clips': 'csv', 'source_features': 'csv',
+                'source_layout': 'ct', 'feature_width': WIDTH}
+    (root / 'data.json').write_text(json.dumps({'settings': settings}))
+
+    def command(*flags):
+        return exit_status(lambda: prepare_data.main(['features', '--data_root', str(root)] + list(flags)))
+
+    assert command() == 2
+    assert 'csv: found features of layout ct' in capsys.readouterr().err
+    assert command('--out', str(tmp_path / 'out')) == 2  # one path, although two fields name it
+    output = capsys.readouterr()
+    assert 'ü.csv: found 9 rows, expected 8' in output.err and '2 videos converted and verified' in output.out
+    np.testing.assert_array_equal(np.load(str(tmp_path / 'out' / 'a.npy')), found['a'])
+
+
+@pytest.mark.parametrize('form', ['csv', 'npy'])
+def test_a_folder_for_each_class(features, tmp_path, capsys, form):
+    found, folder = features
+    (tmp_path / 'clips' / 'yoga').mkdir()
+    (tmp_path / 'clips' / 'old').mkdir()
+    for name in list(os.listdir(folder)):
+        if name.endswith('.csv') and form == 'csv':
+            shutil.copy(os.path.join(folder, name), os.path.join(folder, 'old'))
+            shutil.move(os.path.join(folder, name), os.path.join(folder, 'yoga'))
+        elif not os.path.isdir(os.path.join(folder, name)):
+            os.remove(os.path.join(folder, name))
+    if form == 'npy':
+        np.save(os.path.join(folder, 'yoga', 'a.npy'), found['a'])
+    (tmp_path / 'annotation.json').write_text(json.dumps({
+        'a': {'duration_second': 1, 'rows': 3, 'row_seconds': 0.5, 'file': 'yoga/a'}}))
+    (tmp_path / 'data.json').write_text(json.dumps(
+        {'settings': {'target_annotation': 'annotation.json', 'target_clips': 'clips', 'feature_width': WIDTH}}))
+    for there in (0, 2):
+        assert features_command('--data_root', str(tmp_path)) == 0
+        assert ('nothing to convert' if form == 'npy' else
+                '%d videos converted and verified, %d there' % (2 - there, there)) in capsys.readouterr().out
+    assert not os.path.exists(os.path.join(folder, 'old', 'a.npy'))  # no video of the data root is there
+    np.testing.assert_array_equal(FeatureStore(folder, WIDTH).read('yoga/a'), found['a'])
+    if form == 'csv':
+        assert features_command('--data_root', str(tmp_path), '--form', 'hdf5') == 2
+        assert 'found features in folders, such as yoga/a' in capsys.readouterr().err

@@ -6,11 +6,13 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 
 import h5py
 import numpy as np
 import pytest
-from data_sets import WIDTH, make, video, write
+from data_sets import ROOT, WIDTH, make, video, write
 
 import aher_k600_test
 import aher_k600_train
@@ -18,14 +20,18 @@ import config as settings
 import prepare_data
 from config import DataConfig
 from data_loader import resolve_classes, training_stream, validation_stream
+from dataset.bad_data import BadData
 from dataset.features import FeatureStore
+from dataset.side import read_side
 from dataset.tables import read_class_names, read_entries, read_info, read_labels
-from preparation import split
-from runtime.errors import exit_status
+from preparation import class_lists, split
+from preparation.root_settings import settings_of
+from runtime.errors import InputError, exit_status
 from runtime.files import file_lock, read_json
 from runtime.session import tf
 
-REAL = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', '..', 'shared', 'data')
+SHARED = os.path.join(ROOT, '..', 'shared')
+REAL = os.path.join(SHARED, 'data')
 VIDEOS = collections.OrderedDict([  # video: subset, (class, start, end in seconds)…
     ('run1', ('training', [('run', 1, 20), ('run', 22, 30)])),
     ('both', ('training', [('run', 1, 20), ('jump', 22, 30), ('run', 5, 5)])),
@@ -33,6 +39,7 @@ VIDEOS = collections.OrderedDict([  # video: subset, (class, start, end in secon
     ('jump2', ('validation', [('jump', 4, 9), ('jump', 10, 12), ('dive', 13, 14)])),
     ('run2', ('validation', [('run', 4, 9)])),
     ('dive1', ('training', [('dive', 4, 9)])),
+    ('pause1', ('validation', [('pause', 3, 8)])),
     ('none', ('training', [('jump', 7, 7)]))])
 
 
@@ -49,6 +56,7 @@ def data(tmp_path):
     write(path, json.dumps(entries))
     write(str(tmp_path / 'source.txt'), 'run\n')
     write(str(tmp_path / 'target.txt'), 'jump\n')
+    write(os.path.join(config.data.data_root, 'training_only.csv'), 'video,subset\nrun1,training\n')
     return config.data
 
 
@@ -62,104 +70,88 @@ def listed(tmp_path):
 
 
 def times(data, side):
-    """{video: [segment]} of one side's annotation, every label checked against the label table."""
+    """{video: [segment]} of one side's annotation; the label table has the class of each video's first segment."""
     names = read_class_names(data.path(side + '_categories'))
     labels = read_labels(data.path(side + '_labels'), len(names))
     entries = read_entries(data.path(side + '_annotation'))
     assert list(labels) == list(entries)
     for name, entry in entries.items():
-        assert {annotated['label'] for annotated in entry['annotations']} == {names[labels[name]]}
+        assert entry['annotations'][0]['label'] == names[labels[name]]
+        assert {annotated['label'] for annotated in entry['annotations']} <= set(names)
     return {name: [annotated['segment'] for annotated in entry['annotations']] for name, entry in entries.items()}
+
+
+def data_of(folder):
+    """The DataConfig of a split."""
+    return settings_of(str(folder)).data
 
 
 def test_tables_by_hand(data, tmp_path, capsys):
     assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 0
     output = re.sub(' +', ' ', capsys.readouterr().out)
-    for line in ('source training 2 videos, 3 segments', 'target training: moments 1 videos, 1 segments',
+    for line in ('source training 3 videos, 4 segments', 'target training: moments 2 videos, 2 segments',
                  'target validation 1 videos, 2 segments', 'unused: source validation 1 videos, 1 segments',
-                 'unused: classes of neither 1 videos, 1 segments', 'skipped: 2 segments without length',
-                 'skipped: 3 segments of another class than their video', 'skipped: 3 videos of two classes',
+                 'unused: classes of neither 3 videos, 3 segments', 'skipped: 2 segments without length',
                  'skipped: 1 videos without a segment'):
         assert line in output
-    out = DataConfig(data_root=str(tmp_path / 'out'))
-    assert times(out, 'source') == {'run1': [[1, 20], [22, 30]], 'both': [[1, 20]]}  # no time of a jump
-    assert times(out, 'target') == {'jump1': [[2, 10]], 'jump2': [[4, 9], [10, 12]]}
-    assert read_info(out.path('target_info'), 'training') == ['jump1']
+    out = data_of(tmp_path / 'out')
+    assert times(out, 'source') == {'run1': [[1, 20], [22, 30]], 'both': [[1, 20]], 'jump1': [[11, 31]]}
+    assert times(out, 'target') == {'both': [[22, 30]], 'jump1': [[2, 10]], 'jump2': [[4, 9], [10, 12]]}
+    assert read_info(out.path('target_info'), 'training') == ['both', 'jump1']
     assert read_info(out.path('target_info'), 'validation') == ['jump2']
     assert read_json(out.path('ground_truth'))['database'] == {'jump2': {'subset': 'validation', 'annotations': [
         {'segment': [4, 9], 'label': 'jump'}, {'segment': [10, 12], 'label': 'jump'}]}}
     assert read_json(str(tmp_path / 'out' / split.RECORD))['counts']['source training'] == {
-        'videos': 2, 'segments': 3}
+        'videos': 3, 'segments': 4}
+    assert out.labels == 'segment'
 
 
-def test_the_loader_reads_a_split_and_its_links(data, tmp_path):
+def test_training_and_testing_on_a_split_need_no_path_and_no_count(data, tmp_path):
     os.remove(os.path.join(data.path('source_clips'), 'run2.npy'))  # unused
     assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 0
-    config = settings.override(settings.PRESETS['split'], data_root=str(tmp_path / 'out'), feature_width=WIDTH,
-                               batch_size=1, moment_clips=4)
-    config = resolve_classes(config)
+    config = settings_of(str(tmp_path / 'out'))
     assert (config.model.source_classes, config.model.target_classes) == (1, 1)
+    config = resolve_classes(settings.override(config, feature_width=WIDTH, batch_size=1, moment_clips=4))
     with tf.Graph().as_default():
-        assert training_stream(config).summary.splitlines()[-1] == (
-            '2 source videos, 3 segments, 2 of them foreground samples; 1 target videos, 1 moments; '
-            'unusable segments: 1 shorter than 32 clips')
-        assert [found.name for found in validation_stream(config)[1]] == ['jump2']
-    os.rename(str(tmp_path), str(tmp_path) + '_moved')  # the links are relative
-    moved = config.data._replace(data_root=os.path.join(str(tmp_path) + '_moved', 'out'))
+        assert training_stream(config).orders['moments'].samples == 2
+        assert [sample.video.name for sample in validation_stream(config)[1]] == ['jump2']
+
+
+def test_a_split_and_its_data_set_can_be_moved_together(data, tmp_path):
+    assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 0
+    os.rename(str(tmp_path), str(tmp_path) + '_moved')
+    moved = data_of(str(tmp_path) + '_moved/out')
     assert FeatureStore(moved.path('target_features'), WIDTH).read('jump2').shape == (512, WIDTH)
-    assert prepare_data.main(['check', '--config', 'split', '--data_root', moved.data_root, '--feature_width',
-                              '%d' % WIDTH]) is None
+    assert prepare_data.main(['check', '--data_root', moved.data_root, '--feature_width', '%d' % WIDTH]) is None
 
 
-def test_an_hdf5_file_is_linked_and_links_are_made_again(data, tmp_path, capsys):
-    out = DataConfig(data_root=str(tmp_path / 'out'))
-    assert run(data.data_root, out.data_root, *listed(tmp_path)) == 0
-    assert os.path.islink(out.path('target_clips')) and 'not found' not in capsys.readouterr().out
-    with h5py.File(data.path('source_clips') + '.h5', 'w') as file:
+def test_features_in_an_hdf5_file_or_missing(data, tmp_path, capsys):
+    out = tmp_path / 'out'
+    assert run(data.data_root, out, *listed(tmp_path)) == 0
+    assert 'found no features' not in capsys.readouterr().out
+    with h5py.File(data.path('source_clips') + '.h5', 'w') as file:  # made later
         file['jump1'] = np.ones((64, WIDTH), np.float32)
-    assert run(data.data_root, out.data_root, *listed(tmp_path)) == 0
-    assert not os.path.lexists(out.path('target_clips')) and os.path.islink(out.path('target_clips') + '.h5')
-    assert FeatureStore(out.path('target_clips'), WIDTH).read('jump1').shape == (64, WIDTH)
-    assert run(data.data_root, out.data_root, *listed(tmp_path) + ('--source_features', 'elsewhere')) == 0
-    assert 'features not found: source_features, target_features;' in capsys.readouterr().out
-    assert not os.path.lexists(out.path('source_features'))
-
-
-@pytest.mark.parametrize('form', ['npy', 'hdf5'])
-def test_features_that_a_link_hides_are_warned_of(data, tmp_path, capsys, form):
-    folder, numbers = data.path('source_clips'), 'a,b,c,d\n' + '1,2,3,4\n' * 64
-    for name in VIDEOS:
-        os.remove(os.path.join(folder, name + '.npy'))
-        write(os.path.join(folder, name + '.csv'), numbers)
-    prepare_data.main(['features', folder, '--feature_width', '%d' % WIDTH, '--form', form])
-    assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 0
-    assert 'warning' not in capsys.readouterr().out
-    for name in ('run1', 'both', 'dive1'):  # dive1 is of no class of the split
-        os.utime(os.path.join(folder, name + '.csv'), (4e9, 4e9))
-    os.utime(os.path.join(folder, 'jump1.csv'), (1e9, 1e9))
-    assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 0
-    source, target = [line for line in capsys.readouterr().out.splitlines() if 'warning' in line]
-    assert source.startswith('warning: source_clips: %s/both.csv has changed since ' % folder) and '(2 such' in source
-    assert target.startswith('warning: target_clips: %s/jump1.csv has changed since ' % folder)
-
-
-def test_a_file_that_is_no_hdf5_is_named_before_anything_is_written(data, tmp_path, capsys):
-    write(data.path('source_clips') + '.h5', 'no HDF5')
-    assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 2
-    assert 'csv_p3d_clip.h5: not an HDF5 file' in capsys.readouterr().err and not (tmp_path / 'out').exists()
+    assert FeatureStore(data_of(out).path('target_clips'), WIDTH).read('jump1')[0, 0] == 1
+    assert run(data.data_root, out, *listed(tmp_path) + ('--source_features', 'elsewhere')) == 0
+    assert '/elsewhere: found no features of the data set there' in capsys.readouterr().out
+    assert run(data.data_root, out, *listed(tmp_path) + ('--source_features', str(tmp_path / 'far'))) == 0
+    assert data_of(out).target_features == str(tmp_path / 'far')
 
 
 @pytest.mark.parametrize('source, target, flags, message', [
-    ('runn\n', 'jump\n', (), 'source.txt, line 1: found runn, which is no class of a video in '),
+    ('runn\n', 'jump\n', (), 'source.txt, line 1: found runn, which is no class of a segment in '),
     ('runn\n', 'jump\n', (), 'similar names: run'),
     ('run\n', 'jump\nqqqq\n', (), 'target.txt, line 2: found qqqq'),
     ('run\nrun\n', 'jump\n', (), 'source.txt, line 2: found run, which is line 1 already'),
-    ('run\ndive\n', 'jump\ndive\n', (), 'target.txt, line 2: found dive, which is also line 2 of '),
-    ('run\n', 'dive\n', (), 'target validation: found no video of these classes'),
+    ('run\ndive\n', 'jump\ndive\n', (), 'target.txt, line 2: found dive, which {0}source.txt, line 2 has already'),
+    ('run\nR_un\n', 'jump\n', (), 'source.txt, line 2: found R_un, which {0}source.txt, line 1 has already'),
+    ('jump\n', 'run\n', ('--source_info', 'training_only.csv'), 'no video of subset validation'),
+    ('dive\n', 'pause\n', (), 'target training: moments: found no segment of these classes ({0}source.txt, '),
     ('run\n', None, (), 'found one of the two, expected both'),
+    ('run\n', 'jump\n', ('--splits', 'lists'), 'expected one way to choose the classes'),
     (None, None, (), 'expected one way to choose the classes'),
     ('run\n', 'jump\n', ('--source_count', '1'), 'expected one way to choose the classes'),
-    (None, None, ('--source_count', '3'), '3 source classes: expected 1 to 2, because the annotation has 3 classes'),
+    (None, None, ('--source_count', '4'), '4 source classes: expected 1 to 3, because the annotation has 4 classes'),
     (None, None, ('--source_share', '1'), '--source_share 1.0: expected more than 0 and less than 1'),
     (None, None, ('--source_share', '0.5', '--seed', '-1'), '--seed -1: expected 0 to 4294967295'),
 ])
@@ -170,7 +162,7 @@ def test_classes_that_cannot_be_used(data, tmp_path, capsys, source, target, fla
             flags += '--%s_list' % side, tmp_path / (side + '.txt')
     assert run(data.data_root, tmp_path / 'out', *flags) == 2
     error, = capsys.readouterr().err.splitlines()
-    assert message in error and not (tmp_path / 'out').exists()
+    assert message.format(str(tmp_path) + os.sep) in error and not (tmp_path / 'out').exists()
 
 
 def test_nothing_but_a_split_is_overwritten(data, tmp_path, capsys):
@@ -230,13 +222,13 @@ def two_splits(data, tmp_path):
 
 
 def fail_at(number, fail):
-    """Make the call `number`, from 1, of any function that renames or links files do what `fail` does."""
+    """Make the call `number`, from 1, of any function that renames files do what `fail` does."""
     calls = itertools.count(1)
 
     def failing(function):
         return lambda *arguments: fail() if next(calls) == number else function(*arguments)
 
-    return {name: failing(getattr(os, name)) for name in ('rename', 'replace', 'symlink')}
+    return {name: failing(getattr(os, name)) for name in ('rename', 'replace')}
 
 
 @pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')  # the child starts no thread and takes no lock
@@ -259,7 +251,7 @@ def test_a_kill_at_any_rename_leaves_a_complete_split(two_splits, tmp_path):
         if status == 0:
             break
         assert status == 9
-    assert found == [0] * (len(found) - 2) + [2, 1] and len(found) == 17  # 10 files, 4 links, 2 renames, no kill
+    assert found == [0] * (len(found) - 2) + [2, 1] and len(found) == 14  # 11 files, 2 renames, no kill
 
 
 def test_an_error_at_any_rename_keeps_the_earlier_split(two_splits, tmp_path, monkeypatch, capsys):
@@ -268,7 +260,7 @@ def test_an_error_at_any_rename_keeps_the_earlier_split(two_splits, tmp_path, mo
     def fail():
         raise OSError(errno.EIO, 'Input/output error')
 
-    for number in range(1, 17):
+    for number in range(1, 14):
         assert make_old() == 0
         capsys.readouterr()
         with monkeypatch.context() as patch:
@@ -289,18 +281,24 @@ def test_two_splits_at_once(two_splits, tmp_path, capsys):
     assert contents(tmp_path / 'out') == new
 
 
-@pytest.mark.parametrize('path', ['notes.txt', 'models/step_1', 'ActivityNet/csv_p3d_clip.h5', 'k600_category.old',
-                                  'Kinetics-600/csv_p3d_clip_trim/jump1.npy'])
+@pytest.mark.parametrize('path', ['notes.txt', 'models/step_1', 'source_classes.old', 'data.json.bak'])
 def test_what_is_not_of_the_split_is_kept(two_splits, tmp_path, capsys, path):
     (make_old, _), strange = two_splits[0], tmp_path / 'out' / path
-    if strange.parent.is_symlink():  # features take the place of the link
-        strange.parent.unlink()
     strange.parent.mkdir(exist_ok=True)
     strange.write_text('mine')
     before = contents(tmp_path / 'out')
     assert make_old() == 2
-    assert '%s: found what no split makes' % strange in capsys.readouterr().err
+    assert '%s: found what no split makes' % (tmp_path / 'out' / path.split('/')[0]) in capsys.readouterr().err
     assert contents(tmp_path / 'out') == before
+
+
+def test_a_link_in_place_of_a_table_is_kept(two_splits, tmp_path, capsys):
+    (make_old, _), table = two_splits[0], tmp_path / 'out' / 'source_labels.txt'
+    table.rename(tmp_path / 'mine.txt')
+    table.symlink_to(tmp_path / 'mine.txt')
+    assert make_old() == 2
+    assert '%s: found what no split makes' % table in capsys.readouterr().err
+    assert (tmp_path / 'mine.txt').exists()
 
 
 @pytest.mark.parametrize('end', ['new', 'old'])
@@ -336,11 +334,6 @@ def test_only_a_complete_split_is_renamed_back(two_splits, tmp_path):
     assert make_new() == 0 and contents(tmp_path / 'out') == new and not (tmp_path / '.out.old').exists()
 
 
-def test_features_behind_a_link_are_never_removed(two_splits, data):
-    (make_old, make_new), before = two_splits[0], contents(data.data_root)
-    assert make_old() == make_new() == 0 and contents(data.data_root) == before
-
-
 def test_a_link_to_the_folder_of_the_split_stays(data, tmp_path):
     (tmp_path / 'disk').mkdir()
     os.symlink('disk', str(tmp_path / 'out'))
@@ -354,7 +347,7 @@ def test_folder_names_of_any_bytes(data, tmp_path, capsys):
     shutil.move(data.data_root, root)
     assert run(root, out, *listed(tmp_path)) == 0
     assert '\\x1b[31m\\udce9: 1 source classes' in capsys.readouterr().out
-    assert FeatureStore(DataConfig(data_root=out).path('source_clips'), WIDTH).read('run1').shape == (64, WIDTH)
+    assert FeatureStore(data_of(out).path('source_clips'), WIDTH).read('run1').shape == (64, WIDTH)
 
 
 @pytest.mark.parametrize('label', [None, 3, ' ', 'a\nb'])
@@ -366,23 +359,213 @@ def test_a_label_that_is_no_class_name(data, tmp_path, capsys, label):
     assert 'video jump1: found the label %r, expected a class name' % label in capsys.readouterr().err
 
 
-def test_an_id_with_a_space(data, tmp_path, capsys):
+def rename(data, old, new):
+    """Rename a video in the tables of the data set."""
     for table in ('source_info', 'source_annotation'):
         with open(data.path(table)) as text:
             content = text.read()
-        write(data.path(table), content.replace('jump1', 'jump 1'))
-    assert run(data.data_root, tmp_path / 'out', '--source_count', '1') == 2
-    assert 'video jump 1: found a space in its id' in capsys.readouterr().err
+        write(data.path(table), content.replace(old, new))
+
+
+def test_an_id_with_a_space(data, tmp_path):
+    rename(data, 'jump1', 'jump 1')
+    assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 0
+    assert times(data_of(tmp_path / 'out'), 'target')['jump 1'] == [[2, 10]]
+
+
+def test_an_id_with_a_space_at_its_end(data, tmp_path, capsys):
+    rename(data, 'jump1', 'jump1 ')
+    assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 2
+    assert "video 'jump1 ': found a space at its edge" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('order', [1, -1])
+def test_no_segment_is_lost_whatever_the_order(data, tmp_path, order):
+    entries = read_entries(data.path('source_annotation'))
+    for entry in entries.values():
+        entry['annotations'] = entry['annotations'][::order]
+    write(data.path('source_annotation'), json.dumps(entries))
+    assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 0
+    found = times(data_of(tmp_path / 'out'), 'target')
+    assert {name: sorted(segments) for name, segments in found.items()} == {
+        'both': [[22, 30]], 'jump1': [[2, 10]], 'jump2': [[4, 9], [10, 12]]}
+
+
+# A data set with a data.json
+
+ABOUT = {'settings': {
+    'source_info': 'info.csv', 'source_annotation': 'annotation.json', 'source_clips': 'feats', 'source_key': 'x',
+    'source_features': 'feats', 'source_layout': 'ct', 'feature_width': WIDTH, 'max_segments': 31,
+    'foreground_clips': 8, 'moment_clips': 5, 'exact_lengths': True, 'labels': 'segment', 'source_classes': 3,
+    'target_layout': 'tc', 'target_row_seconds': 0.2, 'target_clips': 'clips', 'window_seconds': 30.0},
+    'source': {'stride': 16, 'window': 32, 'fps': 25, 'row_seconds': 0.64, 'window_seconds': 120.0},
+    'target': {'stride': 5, 'window_seconds': 30.0}}
+
+
+def write_imported(folder, entries, about=ABOUT):
+    """A data set of {video: (subset, entry)} with a data.json."""
+    write(str(folder / 'info.csv'), 'video,subset\n' + ''.join(
+        '%s,%s\n' % (name, subset) for name, (subset, _) in entries.items()))
+    write(str(folder / 'annotation.json'), json.dumps({name: entry for name, (_, entry) in entries.items()}))
+    write(str(folder / 'data.json'), json.dumps(about))
+
+
+def test_settings_of_the_data_set_are_taken_over(tmp_path):
+    entry = {'duration_second': 60.0, 'rows': 93, 'row_seconds': 0.64, 'first_row_second': 0.64, 'file': 'a/v_x',
+             'annotations': [{'segment': [1, 9], 'label': 'run'}, {'segment': [2, 20], 'label': 'jump'}]}
+    write_imported(tmp_path / 'x', {'x': ('training', entry), 'y': ('validation', entry)})
+    write(str(tmp_path / 'source.txt'), 'jump\n')
+    write(str(tmp_path / 'target.txt'), 'run\n')
+    assert run(tmp_path / 'x', tmp_path / 'out', *listed(tmp_path)) == 0
+    content = read_json(str(tmp_path / 'out' / 'data.json'))
+    assert content['settings'] == dict(
+        {name: ABOUT['settings'][name] for name in ('feature_width', 'max_segments', 'foreground_clips')},
+        exact_lengths=True, labels='segment', source_classes=1, target_classes=1, moment_clips=3,  # 2.13 s / 0.64 s
+        window_seconds=120.0, source_layout='ct', target_layout='ct', source_key='x', target_key='x',
+        source_features='../x/feats', source_clips='../x/feats', target_features='../x/feats',
+        target_clips='../x/feats', **split.TABLES)
+    root = str(tmp_path / 'x')
+    assert content['source'] == dict(
+        ABOUT['source'], features=[os.path.join(root, 'feats')], made_of=content['target']['made_of'],
+        counts={'source training': {'videos': 1, 'segments': 1}})
+    assert content['source']['made_of']['source_annotation'] == os.path.join(root, 'annotation.json')
+    out = data_of(tmp_path / 'out')
+    copied = read_entries(out.path('target_annotation'))['x']
+    assert copied == dict(entry, annotations=[{'segment': [1, 9], 'label': 'run'}])
+    assert run(tmp_path / 'out', tmp_path / 'again', '--source_count', '1') == 2  # one class is left
+
+
+def test_row_times_of_the_whole_side(tmp_path):
+    about = dict(ABOUT, settings=dict(ABOUT['settings'], source_row_seconds=1.0, source_first_row_second=2.0))
+    entry = {'duration_second': 60.0, 'rows': 60, 'annotations': [
+        {'segment': [1, 9], 'label': label} for label in ('run', 'jump')]}
+    write_imported(tmp_path / 'x', {'x': ('training', entry), 'y': ('validation', entry)}, about)
+    assert run(tmp_path / 'x', tmp_path / 'out', '--source_count', '1') == 0
+    out = data_of(tmp_path / 'out')
+    assert (out.target_row_seconds, out.target_first_row_second, out.moment_clips) == (1.0, 2.0, 2)
+
+
+def test_several_classes_at_one_time(tmp_path, capsys):
+    """The target's class never comes first; the right numbers are counted by hand."""
+    videos = {'video%02d' % number: ('training' if number < 5 else 'validation', {
+        'duration_second': 60.0, 'rows': 56, 'row_seconds': 16 / 15, 'annotations': [
+            {'segment': [5 + number, 12 + number], 'label': 'Diving'},
+            {'segment': [5 + number, 12 + number], 'label': 'Cliff Diving'},
+            {'segment': [30, 41 + number], 'label': 'Billiards'}]}) for number in range(8)}
+    write_imported(tmp_path / 'x', videos)
+    write(str(tmp_path / 'source.txt'), 'Billiards\nDiving\n')
+    write(str(tmp_path / 'target.txt'), 'cliff_diving\n')
+    assert run(tmp_path / 'x', tmp_path / 'out', *listed(tmp_path)) == 0
+    out = data_of(tmp_path / 'out')
+    output = re.sub(' +', ' ', capsys.readouterr().out)
+    for line in ('source training 5 videos, 10 segments', 'target training: moments 5 videos, 5 segments',
+                 'target validation 3 videos, 3 segments'):
+        assert line in output
+    labels = collections.Counter(annotated['label'] for entry in read_entries(out.path('source_annotation')).values()
+                                 for annotated in entry['annotations'])
+    assert labels == {'Billiards': 5, 'Diving': 5}
+    assert read_labels(out.path('source_labels'), 2) == {'video%02d' % number: 1 for number in range(5)}
+    database = read_json(out.path('ground_truth'))['database']
+    assert {name: entry['annotations'] for name, entry in database.items()} == {
+        'video%02d' % number: [{'segment': [5 + number, 12 + number], 'label': 'Cliff Diving'}]
+        for number in range(5, 8)}
+
+
+@pytest.mark.skipif(not os.path.exists(os.path.join(SHARED, 'cases', 'make_cases.py')),
+                    reason='the shared cases are not there')
+def test_the_shared_case_of_several_classes(tmp_path):
+    cases, name = os.path.join(SHARED, 'cases', 'make_cases.py'), '07_several_classes'
+    subprocess.run([sys.executable, cases, str(tmp_path)], check=True)
+    case, expected = tmp_path / name, read_json(str(tmp_path / 'expected.json'))[name]
+    prepare_data.main(['import', '--side', 'source', '--annotation', str(case / 'annotation.json'), '--features',
+                       str(case / 'features'), '--stride', '16', '--fps', '30', '--data_root', str(tmp_path / 'x')])
+    assert run(tmp_path / 'x', tmp_path / 'out', '--source_list', case / 'source.txt', '--target_list',
+               case / 'target.txt') == 0
+    config = settings_of(str(tmp_path / 'out'))
+    counts = read_json(str(tmp_path / 'out' / split.RECORD))['counts']
+    for part, right in zip(split.USED, ('source_training', 'target_training_moments', 'target_validation')):
+        assert counts[part] == {'videos': expected[right]['videos'],
+                                'segments': sum(expected[right]['segments'].values())}
+    for side, right in (('source', 'source_training'), ('target', 'target_training_moments')):
+        videos = read_side(config, side, 'training', BadData('', False), collections.Counter())
+        names = read_class_names(config.data.path(side + '_categories'))
+        assert collections.Counter(names[label] for video in videos for label in video.segment_labels) == (
+            expected[right]['segments'])
+    truth = read_json(config.data.path('ground_truth'))['database']
+    assert len(truth) == expected['target_validation']['videos']
+    assert config.model.feature_width == 12 and config.data.moment_clips == 4  # 2.13 s of rows of 0.533 s
+    store = FeatureStore(config.data.path('target_features'), config.model.feature_width)
+    assert store.read('video05').shape == (112, 12)
+
+
+# Lists of classes
+
+def test_names_that_differ_by_spelling_match(tmp_path):
+    write(str(tmp_path / 'a.txt'), 'long jump\nCLEAN_AND-JERK\n')
+    write(str(tmp_path / 'b.txt'), 'Tai chi\n')
+    known = {'LongJump', 'Clean and jerk', 'tai_chi', 'unused'}
+    paths = str(tmp_path / 'a.txt'), str(tmp_path / 'b.txt')
+    assert class_lists.listed_classes(*paths, known=known, annotation='x.json') == [
+        ['LongJump', 'Clean and jerk'], ['tai_chi']]
+    with pytest.raises(InputError, match='a.txt, line 1: found long jump, which could be each of the classes '
+                                         'LongJump, long jump in x.json; give them one name there'):
+        class_lists.listed_classes(*paths, known=known | {'long jump'}, annotation='x.json')
+    with pytest.raises(InputError, match='found Tai chi, which is no class of a segment in x.json; similar names: '
+                                         'Taichi quan'):
+        class_lists.listed_classes(*paths, known={'LongJump', 'Clean and jerk', 'Taichi quan'}, annotation='x.json')
+
+
+@pytest.mark.parametrize('names', [
+    ('source_%d.txt', 'target_%d.txt'), ('train%d.list', 'test%d.list'), ('seen-%d.txt', 'unseen-%d.txt'),
+    ('train/%d.txt', 'test/%d.txt')])
+def test_lists_of_many_splits(tmp_path, names):
+    for number in (10, 2, 0):
+        for name in names:
+            write(str(tmp_path / (name % number)), 'a\n')
+    write(str(tmp_path / 'README.txt'), 'lists')
+    found = class_lists.lists_in(str(tmp_path))
+    assert list(found) == ['0', '2', '10']
+    assert found['2'] == tuple(os.path.join(str(tmp_path), name % 2) for name in names)
+
+
+@pytest.mark.parametrize('names, message', [
+    (('source_0.txt', 'target_0.txt', 'source_1.txt'), 'split 1: found one of its two lists, .*source_1.txt; add'),
+    (('source_0.txt',), 'found no lists of classes, expected files source_N.txt and target_N.txt'),
+    (('source_..txt', 'target_..txt'), 'found no lists'), ((), 'found no lists')])
+def test_folders_without_lists(tmp_path, names, message):
+    for name in names:
+        write(str(tmp_path / name), 'a\n')
+    with pytest.raises(InputError, match=message):
+        class_lists.lists_in(str(tmp_path))
+    with pytest.raises(InputError, match='none: found no such folder'):
+        class_lists.lists_in(str(tmp_path / 'none'))
+
+
+def test_many_splits_at_once(data, tmp_path, capsys):
+    for number, (source, target) in enumerate((('run', 'jump'), ('jump', 'run'))):
+        write(str(tmp_path / 'lists' / ('source_%d.txt' % number)), source)
+        write(str(tmp_path / 'lists' / ('target_%d.txt' % number)), target)
+    for _ in range(2):
+        assert run(data.data_root, tmp_path / 'out', '--splits', tmp_path / 'lists') == 0
+        _, head, *lines = capsys.readouterr().out.splitlines()
+        assert head.startswith('data root') and 'target training: moments' in head
+        assert ' '.join(lines[0].split()) == '%s 1 / 1 3 (4) 2 (2) 1 (2) 1 (1) 3 (3)' % (tmp_path / 'out' / '0')
+        assert lines[1].startswith(str(tmp_path / 'out' / '1'))
+        assert set(times(data_of(tmp_path / 'out' / '1'), 'source')) == {'both', 'jump1'}
+    write(str(tmp_path / 'lists' / 'target_1.txt'), 'walk')
+    before = contents(tmp_path / 'out')
+    assert run(data.data_root, tmp_path / 'out', '--splits', tmp_path / 'lists') == 2
+    assert contents(tmp_path / 'out') == before  # no split is written where a list is wrong
 
 
 def test_drawn_classes():
     known = {'class %02d' % number for number in range(20)}
-    drawn = [split.drawn_classes(known, 15, seed) for seed in range(10)]
+    drawn = [class_lists.drawn_classes(known, 15, seed) for seed in range(10)]
     for source, target in drawn:
         assert len(source) == 15 and not set(source) & set(target) and set(source + target) == known
         assert source == sorted(source) and target == sorted(target)
     assert len({tuple(source) for source, _ in drawn}) == 10
-    assert split.drawn_classes(known, 15, 3) == drawn[3]
+    assert class_lists.drawn_classes(known, 15, 3) == drawn[3]
     assert drawn[0][1] == ['class 00', 'class 03', 'class 11', 'class 12', 'class 15']  # on every numpy
 
 
@@ -391,11 +574,11 @@ def test_a_split_of_a_demo_world_is_trained_and_tested(tmp_path, capsys):
     prepare_data.main(['demo', '--out', str(tmp_path / 'world'), '--annotation', str(tmp_path / 'rows.txt'),
                          '--source_videos', '60', '--source_classes', '4', '--moments_per_class', '1'])
     assert run(tmp_path / 'world', tmp_path / 'split', '--source_share', '0.5') == 0
-    flags, count = ['--config', 'demo', '--data_root', str(tmp_path / 'split')], ['--source_classes', '0']
-    prepare_data.main(['check'] + flags + count)
+    flags = ['--config', 'demo', '--data_root', str(tmp_path / 'split')]
+    prepare_data.main(['check'] + flags)
     flags += ['--model_dir', str(tmp_path / 'models')]
     with tf.Graph().as_default():
-        aher_k600_train.main(flags + count + ['--max_steps', '2', '--batch_size', '2'])
+        aher_k600_train.main(flags + ['--max_steps', '2', '--batch_size', '2'])
     with tf.Graph().as_default():
         aher_k600_test.main(flags + ['--results_dir', str(tmp_path / 'results')])
     output = capsys.readouterr().out
@@ -404,39 +587,85 @@ def test_a_split_of_a_demo_world_is_trained_and_tested(tmp_path, capsys):
     assert (saved['model']['source_classes'], saved['model']['target_classes']) == (2, 2)
 
 
+# Real tables
+
 @pytest.mark.skipif(not os.path.isdir(REAL), reason='the real tables are not in ../shared/data')
-@pytest.mark.parametrize('flag, value, source, target', [
-    ('--source_count', 87, 87, 113), ('--source_share', 0.75, 150, 50), ('--source_share', 0.5, 100, 100)])
-def test_activitynet(tmp_path, capsys, flag, value, source, target):
+@pytest.mark.parametrize('flag, value, source, target, counts', [
+    ('--source_count', 87, 87, 113, [(4260, 6589), (5384, 8261), (2630, 3929), (2101, 3361)]),
+    ('--source_share', 0.75, 150, 50, [(7249, 11097), (2394, 3753), (1167, 1777), (3561, 5513)])])
+def test_activitynet(tmp_path, capsys, flag, value, source, target, counts):
     annotation, info = [os.path.join(REAL, name) for name in ('anet_anno_action.json', 'video_info_new.csv')]
     assert run(tmp_path / 'absent', tmp_path / 'out', '--source_annotation', annotation, '--source_info', info,
                flag, value) == 0
-    assert 'features not found' in capsys.readouterr().out
-    out = DataConfig(data_root=str(tmp_path / 'out'))
+    assert 'found no features of the data set' in capsys.readouterr().out
+    out = data_of(tmp_path / 'out')
     names = [read_class_names(out.path(side + '_categories')) for side in ('source', 'target')]
     assert [len(found) for found in names] == [source, target] and not set(names[0]) & set(names[1])
     assert set(names[0] + names[1]) == set(read_class_names(os.path.join(REAL, 'activitynet_category_name.txt')))
 
-    whole = read_entries(annotation)
-    subsets = {subset: read_info(info, subset) for subset in ('training', 'validation')}
-    record = read_json(str(tmp_path / 'out' / split.RECORD))
-    usable = {name: [found for found in whole[name]['annotations'] if found['segment'][0] < found['segment'][1]]
-              for found in subsets.values() for name in found}
-    assert sum(part['videos'] for part in record['counts'].values()) == sum(map(bool, usable.values())) == 14367
-    assert sum(part['segments'] for part in record['counts'].values()) == 22152 - 12 - 11
-    assert record['left_out'] == {
-        'segments without length': 12, 'videos without a segment': 10,
-        'segments of another class than their video': 11,
-        'videos of two classes or more, cut to that of their first segment': 11}
+    whole, record = read_entries(annotation), read_json(str(tmp_path / 'out' / split.RECORD))
+    assert record['left_out'] == {'segments without length': 12, 'videos without a segment': 10}
+    assert [(record['counts'][part]['videos'], record['counts'][part]['segments'])
+            for part in split.PARTS] == counts + [(0, 0)]
+    assert sum(segments for _, segments in counts) == 22152 - 12
+    for subset, side, part in (('training', 'source', 0), ('training', 'target', 1), ('validation', 'target', 1)):
+        found = times(out, side)
+        for name in read_info(out.path(side + '_info'), subset):
+            assert found[name] == wanted(whole[name]['annotations'], set(names[part]))
 
-    sides = [times(out, side) for side in ('source', 'target')]
-    assert not set(sides[0]) & set(sides[1])
-    assert set(sides[0]) <= set(subsets['training'])
-    for found, own in zip(sides, names):
-        for name, segments in found.items():  # exactly those of the annotation that are of the side's classes
-            kept = [entry for entry in usable[name] if entry['segment'] in segments]
-            assert len(kept) == len(segments) and {entry['label'] for entry in kept} <= set(own)
-    truth = read_json(out.path('ground_truth'))['database']
-    assert set(truth) == set(sides[1]) - set(subsets['training'])
-    assert record['counts']['target validation'] == {
-        'videos': len(truth), 'segments': sum(len(entry['annotations']) for entry in truth.values())}
+
+def wanted(annotations, names):
+    """The segments of an entry of the annotation that have a length and a class of `names`."""
+    return [annotated['segment'] for annotated in annotations
+            if annotated['label'] in names and annotated['segment'][0] < annotated['segment'][1]]
+
+
+@pytest.mark.skipif(not os.path.isdir(REAL), reason='the real tables are not in ../shared/data')
+def test_published_lists_of_activitynet_lose_no_segment():
+    """All segments of a class are in the part of its side and subset, in each of the sixteen splits."""
+    annotation, info = [os.path.join(REAL, name) for name in ('anet_anno_action.json', 'video_info_new.csv')]
+    videos, _ = split.read_data_set(DataConfig(data_root='', source_annotation=annotation, source_info=info))
+    whole = counted(videos)
+    assert sum(whole.values()) == 22152 - 12
+    known = {label for _, label in whole}
+    for share in (75, 50):
+        files = class_lists.lists_in(os.path.join(REAL, 'zero_shot_splits', 'activitynet_%d' % share)).values()
+        assert len(files) == 8
+        for paths in files:
+            names = class_lists.listed_classes(*paths, known, annotation)
+            sides = dict([(label, 'source') for label in names[0]] + [(label, 'target') for label in names[1]])
+            for part, found in split.split(videos, *names).items():
+                assert counted(found) == {(subset, label): count for (subset, label), count in whole.items()
+                                          if (sides[label], subset) == split.PARTS[part]}
+
+
+def counted(videos):
+    """A Counter of the segments of Annotated videos, by subset and class."""
+    return collections.Counter((video.subset, annotated['label'])
+                               for video in videos for annotated in video.entry['annotations'])
+
+
+@pytest.mark.skipif(not os.path.isdir(REAL), reason='the real tables are not in ../shared/data')
+@pytest.mark.parametrize('share', [75, 50])
+def test_published_lists_of_thumos14_lose_no_segment(tmp_path, share):
+    """The same in the files of the eight splits: videos of THUMOS14 have up to three classes."""
+    database = read_json(os.path.join(REAL, 'thumos14.json'))['database']
+    subsets = {'Validation': 'training', 'Test': 'validation'}
+    videos = {video: (subsets[entry['subset']], {
+        'duration_second': entry['duration'], 'rows': 100, 'row_seconds': entry['duration'] / 100,
+        'annotations': entry['annotations']}) for video, entry in database.items()}
+    write_imported(tmp_path / 'x', videos, dict(ABOUT, settings={
+        field: ABOUT['settings'][field] for field in ('source_info', 'source_annotation')}))
+    lists = os.path.join(REAL, 'zero_shot_splits', 'thumos14_%d' % share)
+    assert run(tmp_path / 'x', tmp_path / 'out', '--splits', lists) == 0
+    for number in range(8):
+        data = data_of(tmp_path / 'out' / str(number))
+        for subset, side in (('training', 'source'), ('training', 'target'), ('validation', 'target')):
+            names = set(read_class_names(os.path.join(lists, '%s_%d.txt' % (side, number))))
+            expected = {video: wanted(entry['annotations'], names) for video, (of, entry) in videos.items()
+                        if of == subset}
+            expected = {video: segments for video, segments in expected.items() if segments}
+            found = times(data, side)
+            assert {video: found[video] for video in read_info(data.path(side + '_info'), subset)} == expected
+        assert {video: [annotated['segment'] for annotated in entry['annotations']] for video, entry in
+                read_json(data.path('ground_truth'))['database'].items()} == expected  # of the target's validation
