@@ -19,9 +19,9 @@ from runtime.files import file_lock, write_text
 
 with exit_on_ctrl_c():
     from aher_k600_test import RESULTS_NAME
-    from config import PRESETS
     from experiments import runs as shared
     from experiments.runs import MEASURES, call
+    from preparation.split import TABLES
 
 HEAD = ('source share', 'splits')  # of the first two columns of splits.md
 
@@ -47,11 +47,10 @@ def run(key, out):
     flags = dict(config='demo', data_root=data, model_dir=models, threads=1, workers=1)
     call(log, 'prepare_data.py', 'split', data_root=world_folder(out, key.videos), out=data, source_share=key.share,
          seed=key.seed)
-    call(log, 'aher_k600_train.py', **flags, source_classes=0, max_steps=key.steps, snapshot_step=key.steps,
-         seed=key.seed)
+    call(log, 'aher_k600_train.py', **flags, max_steps=key.steps, snapshot_step=key.steps, seed=key.seed)
     call(log, 'aher_k600_test.py', **flags, results_dir=results, steps=key.steps)
     return [key + shared.evaluate(os.path.join(results, RESULTS_NAME % key.steps),
-                                  os.path.join(data, PRESETS['demo'].data.ground_truth))]
+                                  os.path.join(data, TABLES['ground_truth']))]
 
 
 def key_of(row):
