@@ -240,6 +240,12 @@ def _shorter(samples, of_row):
     return 'shorter than %d rows (%.1f s)' % (samples.min_clips, samples.min_clips * of_row)
 
 
+def _nine_tenths(videos):
+    """Rows that nine tenths of the segments have."""
+    lengths = np.concatenate([(video.segments[:, 1] - video.segments[:, 0]) * video.clips for video in videos])
+    return max(1, int(np.sort(lengths)[len(lengths) // 10] + 1e-6))  # fractions times rows are not exact
+
+
 def _too_many(dropped, total):
     return dropped > MAX_DROPPED * total
 
@@ -249,9 +255,9 @@ def _sample_warnings(config, side, what, videos, samples, class_names):
     data, (kind, setting) = config.data, SERVE_AS[side]
     segments, warnings = sum(len(video.segments) for video in videos), []
     if _too_many(samples.shorter, segments):
-        warnings.append('%s: %.0f %% of the segments are no %s, because they are %s; a lower --%s keeps more' % (
+        warnings.append('%s: %.0f %% of the segments are no %s, because they are %s; --%s %d keeps nine tenths' % (
             what, 100 * samples.shorter / segments, kind,
-            _shorter(samples, _median_seconds(videos, data.clip_frames)), setting))
+            _shorter(samples, _median_seconds(videos, data.clip_frames)), setting, _nine_tenths(videos)))
     beyond = 0 if data.window_seconds else sum(max(0, len(video.segments) - data.max_segments) for video in videos)
     if side == 'source' and beyond:
         warnings.append('%s: %s of %s segments are beyond the first %d of their video, and untrimmed videos are '

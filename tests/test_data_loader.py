@@ -329,7 +329,7 @@ def test_summary_counts_unusable_segments_by_reason(tmp_path):
         'target training: 1 of 2 segments are moments; 1 are shorter than 8 rows (4.0 s)',
         'warning: target training: 1 of 3 segments cannot be used: 1 without length; correct the annotation',
         'warning: target training: 50 % of the segments are no moments, because they are shorter than 8 rows '
-        '(4.0 s); a lower --moment_clips keeps more',
+        '(4.0 s); --moment_clips 7 keeps nine tenths',
         'warning: target training: 1 of 2 classes have no sample among the moments: nodding']
     assert summary_of(make(tmp_path / 'other')).count('; unusable segments: none') == 2
 

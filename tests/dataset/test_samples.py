@@ -156,7 +156,7 @@ def test_a_report_of_the_source_by_hand():
     assert found.warnings == [
         'source training: 1 of 4 segments cannot be used: 1 outside their video; correct the annotation',
         'source training: 33 % of the segments are no foreground samples, because they are shorter than 32 rows '
-        '(16.0 s); a lower --foreground_clips keeps more']
+        '(16.0 s); --foreground_clips 10 keeps nine tenths']
 
 
 def test_a_report_of_the_target_and_of_validation():
