@@ -29,6 +29,7 @@ import aher_model as aher
 import config as settings
 import data_loader
 from dataset.bad_data import BadData
+from dataset.tables import Video
 from ops.updates import UpdateChain
 from runtime import snapshots, training_log
 from runtime.errors import InputError, Interrupted, exit_status
@@ -279,7 +280,7 @@ def train_small(config, factors=(), trained_on=TRAINED_ON, failures=()):
         with chain.after_last():
             op = counter.assign_add(1).op
         step = aher_k600_train.Step(chain, {'small/loss': loss}, rate, counter, op)
-        video = data_loader.Video('video', 0, 1.0, 8, 1, np.zeros((0, 2)), False)
+        video = Video('video', 0, 1.0, 8, 1, np.zeros((0, 2)), False)
         stream = data_loader.Stream(None, tf.no_op(), tf.placeholder_with_default(np.int64(0), []),
                                     {'moments': collections.defaultdict(lambda: (video, 0))}, bad, 'summary')
         tables = data_loader.TrainingTables([video], [video], collections.Counter(), bad, trained_on)
