@@ -111,12 +111,12 @@ def import_k600(folder, work, import_side):
 
 
 def import_thumos14(folder, work, import_side, side):
-    """THUMOS14, with the rows of public I3D features."""
+    """THUMOS14, with the rows of public I3D features, which were made at the frame rate of each video."""
     path = os.path.join(work, 'features', 'thumos14.h5')
     rows = read_json(os.path.join(folder, 'thumos14_i3d_rows.json'))
     write_features(path, {video: entry['feature_length'] for video, entry in rows.items()})
     import_side(side, annotation=[os.path.join(folder, 'thumos14.json')], features=path,
-                subsets='training=Validation,validation=Test', **I3D.flags())
+                subsets='training=Validation,validation=Test', stride=I3D.stride, window=I3D.window)
 
 
 def anet_to_k600(folder, work, import_side):
