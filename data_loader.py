@@ -528,7 +528,7 @@ def _check_clips(store, video, data):
 def _check_untrimmed(store, field, video, config):
     """Raise InputError where the features of an untrimmed video cannot be used. Windows need a row for each clip."""
     if not config.data.window_seconds:
-        store.read(video.features)
+        _read_untrimmed(store, window_of(video, 0, video.clips, config.data.clip_frames), config)
         return
     rows = store.shape(video.features)[0]
     if rows == config.model.untrimmed_steps != video.clips:
@@ -548,6 +548,10 @@ def _read_untrimmed(store, window, config):
         features = store.read(video.features, rows=video.clips, cut=(window.first, window.first + window.rows))
     else:
         features = store.read(video.features)
+        if video.times and len(features) not in (video.clips, steps):
+            raise InputError('%s: found %d rows of video %s, expected %d, as the annotation says, or %d for the '
+                             'whole video; import the data again' % (
+                                 store.path, len(features), video.features, video.clips, steps))
     return features if len(features) == steps else _interpolate(features, steps, video, config)
 
 

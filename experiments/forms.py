@@ -65,6 +65,10 @@ class Key(NamedTuple):
     seed: int               # of the network
     steps: int              # of training
 
+    def settings(self):
+        """Settings of the world."""
+        return Settings(source_videos=self.source_videos, moments_per_class=self.moments_per_class)
+
     def folder(self, out):
         """Folder of the world, its forms and their runs."""
         return os.path.join(out, 'videos-%d_moments-%d' % self[:2])
@@ -119,7 +123,7 @@ def make_form(key, out):
         return
     form, folder, log = FORMS[key.form], os.path.dirname(key.data(out)), os.path.join(key.folder(out), 'log.txt')
     make_folder(folder)
-    settings, world = Settings(*key[:2]), world_of(key, out)
+    settings, world = key.settings(), world_of(key, out)
     sets = demo.plan(settings, demo.ANNOTATION, demo.DATA._replace(data_root=world), WORLD_SEED)
     features = demo_world.feature_maker(settings, len(sets[1].names), WORLD_SEED)
     stores = collections.defaultdict(list)

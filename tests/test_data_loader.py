@@ -956,3 +956,15 @@ def test_a_process_ends_in_the_middle_of_a_stream(tmp_path):
     finally:
         process.kill()
         process.communicate()
+
+
+def test_features_whose_rows_are_not_those_of_their_row_times_are_refused(tmp_path):
+    config = make(tmp_path)
+    path = config.data.path('source_annotation')
+    with open(path) as file:
+        entries = json.load(file)
+    entries['s'].update(rows=64, row_seconds=0.5)
+    write(path, json.dumps(entries))
+    assert 'found' not in summary_of(config)  # 512 rows are the whole video
+    np.save(os.path.join(config.data.path('source_features'), 's.npy'), np.ones((100, WIDTH), np.float32))
+    assert 'found 100 rows of video s, expected 64, as the annotation says, or 512' in message_of(summary_of, config)

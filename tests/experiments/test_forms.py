@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 from data_sets import ROOT
 
+import prepare_data
+from dataset.features import FeatureStore
+from dataset.tables import read_entries
 from experiments import forms
 from preparation.demo_world import DemoVideo
+from runtime.files import read_json
 
 # 64 frames at 30 per second: 8 clips, the centre of clip i at frame 8 i + 4
 VIDEO = DemoVideo('x', 'training', 0, 30, 64, (), ())
@@ -47,6 +51,33 @@ def test_what_is_written(tmp_path):
         else:
             found = np.load(str(tmp_path / store / 'v_y.npy'))
             np.testing.assert_array_equal(found if store == 'tc' else found.T, expected)
+
+
+def test_a_form_shows_the_world_of_the_original(tmp_path, monkeypatch):
+    """The same videos, durations and segments, under class names in the same order, and the same features."""
+    (tmp_path / 'rows.txt').write_text('one\t0\t20\t0\ntwo\t3\t9\t1\n')
+    monkeypatch.setattr(forms.demo, 'ANNOTATION', str(tmp_path / 'rows.txt'))
+    key, imports = forms.Key(30, 2, 'hdf5_groups', 0, 1), []
+    prepare_data.main(['demo', '--out', forms.world_of(key, str(tmp_path)), '--annotation', str(tmp_path / 'rows.txt'),
+                       '--source_videos', '30', '--moments_per_class', '2'])
+    monkeypatch.setattr(forms, 'call', lambda *_, **flags: imports.append(flags))
+    forms.make_form(key, str(tmp_path))
+    paths = forms.demo.DATA._replace(data_root=forms.world_of(key, str(tmp_path)))
+    for side, flags in zip(('source', 'target'), imports):
+        assert (flags['side'], flags['stride'], flags['fps']) == (side, 8, 30)
+        original = read_entries(paths.path(side + '_annotation'))
+        written = read_json(flags['annotation'])['database']
+        assert set(written) == set(original) - {'one', 'two'}
+        for name, entry in written.items():
+            assert entry['annotations'] == original[name]['annotations']
+            assert entry['duration'] == original[name]['duration_second']
+        with h5py.File(flags['features'], 'r') as file:
+            assert set(file) == set(written)
+            for name in file:
+                clips, rows = FeatureStore(paths.path(side + '_clips'), 64).read(name), file[name + '/c3d_features']
+                if original[name]['duration_frame'] / original[name]['duration_second'] > 29:  # at 30 frames per second
+                    np.testing.assert_allclose(rows, clips[:len(rows)], atol=2e-3)  # the original has 3 decimals
+    assert len(imports) == 2 and set(h5py.File(imports[1]['untrimmed'], 'r')) == {'one', 'two'}
 
 
 def row(form, seed, value):
