@@ -58,8 +58,8 @@ def test_a_form_shows_the_world_of_the_original(tmp_path, monkeypatch):
     (tmp_path / 'rows.txt').write_text('one\t0\t20\t0\ntwo\t3\t9\t1\n')
     monkeypatch.setattr(forms.demo, 'ANNOTATION', str(tmp_path / 'rows.txt'))
     key, imports = forms.Key(30, 2, 'hdf5_groups', 0, 1), []
-    prepare_data.main(['demo', '--out', forms.world_of(key, str(tmp_path)), '--annotation', str(tmp_path / 'rows.txt'),
-                       '--source_videos', '30', '--moments_per_class', '2'])
+    prepare_data.main(['demo', '--out', forms.world_of(key, str(tmp_path)), '--source_videos', '30',
+                       '--moments_per_class', '2', '--annotation', str(tmp_path / 'rows.txt')])
     monkeypatch.setattr(forms, 'call', lambda *_, **flags: imports.append(flags))
     forms.make_form(key, str(tmp_path))
     paths = forms.demo.DATA._replace(data_root=forms.world_of(key, str(tmp_path)))
@@ -75,7 +75,7 @@ def test_a_form_shows_the_world_of_the_original(tmp_path, monkeypatch):
             assert set(file) == set(written)
             for name in file:
                 clips, rows = FeatureStore(paths.path(side + '_clips'), 64).read(name), file[name + '/c3d_features']
-                if original[name]['duration_frame'] / original[name]['duration_second'] > 29:  # at 30 frames per second
+                if original[name]['duration_frame'] / original[name]['duration_second'] > 29:  # at 30 fps
                     np.testing.assert_allclose(rows, clips[:len(rows)], atol=2e-3)  # the original has 3 decimals
     assert len(imports) == 2 and set(h5py.File(imports[1]['untrimmed'], 'r')) == {'one', 'two'}
 
