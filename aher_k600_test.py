@@ -39,7 +39,7 @@ with exit_on_ctrl_c():
         read_results,
         try_figure,
     )
-    from evaluation.selection import check_common_ids, select_videos
+    from evaluation.selection import check_common_ids, truth_of_videos
     from ops.detections import VideosOfWindows, results_of
     from runtime import snapshots
     from runtime.files import append_text, file_lock, remove_leftovers
@@ -430,8 +430,7 @@ def _truth_of(truth, tester, config):
                      'name the ground truth of these videos with --ground_truth')
     if not tester.stream.dropped:
         return truth
-    return select_videos(truth, read_results({'results': {}}), sorted(set(known).difference(tester.stream.dropped)),
-                         '--missing drop')[0]
+    return truth_of_videos(truth, set(known).difference(tester.stream.dropped), '--missing drop')
 
 
 if __name__ == '__main__':

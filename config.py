@@ -462,7 +462,9 @@ def from_arguments(arguments, script):
 
     Raises InputError where a setting cannot be used.
     """
-    config = _with_data_root(_base_config(arguments.config), arguments)
+    config = _base_config(arguments.config)
+    if arguments.data_root is not None or arguments.config in PRESETS:  # a snapshot's .json has these settings
+        config = _with_data_root(config, arguments.data_root)
     readable = {setting.name: setting for setting, _ in _settings_of(config) if script in setting.scripts}
     given = {name: getattr(arguments, name) for name, setting in readable.items()
              if setting.flag and name != 'config' and getattr(arguments, name) is not None}
@@ -489,14 +491,20 @@ def _base_config(name):
     return override(from_dict(read_json(name), name), resume='auto', accept_changes=False)
 
 
-def _with_data_root(config, arguments):
-    """`config` with the settings that the data root says of itself, in its data.json (dataset/data_root.py).
+def of_data_root(folder):
+    """The checked Config of the data root `folder`: the preset k600, and what its data.json says of it.
 
-    A snapshot's .json has them already, unless the flags name another data root.
+    Raises InputError where data.json is damaged or has a setting that cannot be used.
     """
-    if arguments.data_root is None and arguments.config not in PRESETS:
-        return config
-    folder = config.data.data_root if arguments.data_root is None else arguments.data_root
+    return check(override(_with_data_root(PRESETS['k600'], folder), data_root=folder))
+
+
+def _with_data_root(config, folder):
+    """`config` with the settings that a data root says of itself, in its data.json (dataset/data_root.py).
+
+    `folder` is the data root; None: that of `config`.
+    """
+    folder = config.data.data_root if folder is None else folder
     path, found = os.path.join(folder, data_root.NAME), data_root.read(folder)['settings']
     unknown = set(found).difference(DATA_ROOT_SETTINGS)
     if unknown:

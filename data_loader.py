@@ -31,7 +31,7 @@ from dataset.samples import (
     window_rows,
     windows_in_a_pass,
 )
-from dataset.side import coverage_warnings, known_class_names, read_side
+from dataset.side import coverage_warnings, feature_store, known_class_names, read_side
 from dataset.tables import read_class_names
 from runtime.errors import InputError, printable
 from runtime.machine import usable_cores
@@ -451,8 +451,7 @@ def _store(config, field):
         if first.setdefault(kind, text) is text:
             print('warning: %s; `prepare_data.py check --full` lists all such videos' % text, flush=True)
 
-    layout, key = [getattr(config.data, field.split('_')[0] + end) for end in ('_layout', '_key')]
-    return FeatureStore(config.data.path(field), config.model.feature_width, on_suspect=warn, layout=layout, key=key)
+    return feature_store(config, field, warn)
 
 
 def _load_untrimmed(config):

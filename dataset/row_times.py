@@ -19,6 +19,11 @@ def row_times(stride, window, fps):
     return RowTimes(stride / fps, window / 2 / fps)
 
 
+def rows_of(seconds, stride, window, fps):
+    """Rows that features of a video of `seconds` have: one for each complete window, and one at least."""
+    return max(1, int((seconds * fps - window) // stride) + 1)
+
+
 def row_seconds(video, clip_frames=8):
     """Seconds from one row of a Video's features to the next.
 

@@ -1,11 +1,9 @@
 """The tables of one side, source or target, as the settings say that they are read. Needs no TensorFlow."""
-import collections
 import os
 
 from dataset import data_root
-from dataset.bad_data import BadData
+from dataset.features import FeatureStore
 from dataset.row_times import check_coverage
-from dataset.samples import training_report
 from dataset.tables import AnnotationRules, RowTimes, read_class_names, read_info, read_labels, read_videos
 from runtime.errors import InputError
 
@@ -90,22 +88,16 @@ def read_side(config, side, subset, bad, unusable):
     return with_own_labels(videos, data, unusable)
 
 
+def feature_store(config, field, on_suspect=None):
+    """The FeatureStore of a field of DataConfig, such as source_clips, as the settings of its side say."""
+    side = field.split('_')[0]
+    return FeatureStore(config.data.path(field), config.model.feature_width, on_suspect=on_suspect,
+                        layout=getattr(config.data, side + '_layout'), key=getattr(config.data, side + '_key'))
+
+
 def coverage_warnings(data, side, videos):
     """dataset.row_times.check_coverage of the videos of a side, with what its data root says of the rows."""
     record = data_root.read(data.data_root)[side]
     stride, fps = record.get('stride'), record.get('fps')
     stated = 'a stride of %g at %g fps' % (stride, fps) if stride and fps else ''
     return check_coverage(videos, data.path(side + '_annotation'), data.clip_frames, stated)
-
-
-def side_report(config, side, subset='training', missing=()):
-    """The Report (dataset.samples) of one side and subset of the data root of `config`, read from its tables.
-
-    Args:
-      config: a Config; its numbers of classes must be known.
-      missing: names of videos that have no features.
-    Raises InputError as read_side does.
-    """
-    unusable = collections.Counter()
-    videos = read_side(config, side, subset, BadData('', False), unusable)
-    return training_report(config, side, subset, videos, unusable, known_class_names(config.data, side), missing)

@@ -97,6 +97,11 @@ def check_video_id(video):
                          'characters; rename the video' % ascii(video))
 
 
+def spelling_free(name):
+    """What is left of a class name without case, spaces, underscores and hyphens."""
+    return re.sub(r'[\s_-]', '', name).casefold()
+
+
 def check_feature_name(name):
     """Raise InputError where the name of a video's features cannot be a path below their folder, such as a/b."""
     for part in name.split('/'):
@@ -278,20 +283,26 @@ class AnnotationRules(NamedTuple):
 
 
 def read_videos(names, annotation, labels, rules, unusable, on_error=raise_error):
-    """List of Video: those of `names` that have an entry in the annotation JSON.
+    """videos_of the entries in the annotation JSON at the path `annotation`."""
+    return videos_of(names, read_entries(annotation), annotation, labels, rules, unusable, on_error)
+
+
+def videos_of(names, entries, place, labels, rules, unusable, on_error=raise_error):
+    """List of Video: those of `names` that have an entry.
 
     Args:
       names: names of videos, of the info table.
-      annotation: path of the annotation JSON.
+      entries: {video: entry of the annotation JSON}.
+      place: where the entries are from, for messages.
       labels: {video: class index}.
       rules: AnnotationRules.
       unusable: a Counter; unusable segments are added to it, by reason.
       on_error: see above.
     """
-    entries, videos = read_entries(annotation), []
+    videos = []
     index_of = {name: index for index, name in enumerate(rules.class_names or ())}
     for name in names:
-        with located_errors(annotation, on_error):
+        with located_errors(place, on_error):
             if name not in entries:
                 raise InputError('no entry for video %s, which is in the info table' % name)
             with located_errors('video %s' % name):

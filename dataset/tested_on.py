@@ -3,7 +3,8 @@ import contextlib
 import hashlib
 import os
 
-from dataset.features import FeatureStore
+from dataset.conversion_record import identity
+from dataset.side import feature_store
 from runtime.errors import InputError
 
 
@@ -13,14 +14,13 @@ def origin_of_data(config, videos):
     Of a file of features it is the size and the time of the last change that count, not the content.
     """
     paths, files = set(), []
-    with FeatureStore(config.data.path('target_features'), config.model.feature_width) as store:
+    with feature_store(config, 'target_features') as store:
         for video in videos:
             with contextlib.suppress(InputError):  # of a video without features
                 paths.add(store.stored_in(video.features))
     for path in sorted(paths):
         with contextlib.suppress(OSError):  # of a link that leads nowhere
-            status = os.stat(path)
-            files.append((os.path.basename(path), status.st_size, status.st_mtime_ns))
+            files.append((os.path.basename(path), *identity(path)))
     return {'videos': digest([_identity(video) for video in videos]),
             'feature_files': {'path': os.path.realpath(store.path), 'number': len(files), 'digest': digest(files)}}
 

@@ -4,12 +4,12 @@ Legend: evaluation/results.py.
 """
 import collections
 import difflib
-import re
 import shlex
 from typing import Dict, List, NamedTuple
 
 import numpy as np
 
+from dataset.tables import spelling_free
 from evaluation.results import GroundTruth, Results, counted, index_names, positions_in, quoted
 from runtime.errors import InputError
 
@@ -127,17 +127,23 @@ def select_videos(truth, results, names, place):
     """
     in_subset = _videos_of_subset(truth)
     check_common_ids(names, place, in_subset, _subset_text(truth))
+    kept = truth_of_videos(truth, names, place)
     known, wanted = set(in_subset), set(names)
     unknown = [name for name in names if name not in known]
     warnings = ['%s: %s of its %s are not in %s, such as %s' % (
         place, '{:,}'.format(len(unknown)), counted(len(names), 'video'), _subset_text(truth), quoted(unknown[0]))
         ] if unknown else []
-    kept = truth._replace(subset_of={video: of for video, of in truth.subset_of.items() if video in wanted})
-    kept = _keep_segments(kept, np.array([video in wanted for video in truth.videos])[truth.video_index], place)
     kept_results = keep_results(results, np.array([video in wanted for video in results.videos], dtype=bool))
     return Selected(kept, kept_results, {
         'videos_not_in_list': len(truth.videos) - len(kept.videos),
         'results_not_in_list': len(results.scores) - len(kept_results.scores)}, warnings)
+
+
+def truth_of_videos(truth, names, place):
+    """The truth of the videos `names` alone; raises InputError, with `place`, if none of them has a segment."""
+    wanted = set(names)
+    kept = truth._replace(subset_of={video: of for video, of in truth.subset_of.items() if video in wanted})
+    return _keep_segments(kept, np.array([video in wanted for video in truth.videos])[truth.video_index], place)
 
 
 def keep_results(results, keep_video):
@@ -241,5 +247,5 @@ def _near_text(name, known):
 
 
 def _plain(name):
-    """A class name as it is compared: lower case, without spaces, underscores and hyphens."""
-    return re.sub(r'[\s_-]+', '', name.lower())[:MAX_CHARACTERS]
+    """A class name as it is compared."""
+    return spelling_free(name)[:MAX_CHARACTERS]

@@ -19,7 +19,7 @@ if not __package__:  # run as a script, from any folder
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from runtime.errors import exit_on_ctrl_c, run_and_exit
-from runtime.files import file_lock, make_folder, write_json, write_text
+from runtime.files import file_lock, make_folder, write_json
 
 with exit_on_ctrl_c():
     import h5py
@@ -28,6 +28,7 @@ with exit_on_ctrl_c():
 
     from aher_k600_test import RESULTS_NAME
     from dataset import data_root
+    from dataset.row_times import rows_of
     from experiments import runs as shared
     from experiments.runs import MEASURES, call
     from preparation import demo, demo_world
@@ -86,7 +87,7 @@ def resample(clips, video, form):
     A row is the mean of the clips of CLIP_FRAMES frames that its window has; between two clips of the video, the
     features are interpolated. As in most programs, the last row is that of the last complete window.
     """
-    rows = max(1, (int(video.seconds * FPS) - form.window) // form.stride + 1)
+    rows = rows_of(video.seconds, form.stride, form.window, FPS)
     parts = CLIP_FRAMES * (0.5 + np.arange(form.window // CLIP_FRAMES))
     seconds = (form.stride * np.arange(rows)[:, np.newaxis] + parts) / FPS  # [T, parts]
     at = np.interp(seconds, video.times, np.arange(video.clips))
@@ -211,8 +212,7 @@ def main(argv=None):
     wanted = [Key(arguments.source_videos, arguments.moments_per_class, form, seed, arguments.max_steps)
               for seed in range(arguments.seeds) for form in [ORIGINAL] + arguments.forms]
     with file_lock(os.path.join(out, '.lock')):
-        done = {key_of(row) for row in shared.read_rows(path, columns)}
-        left = [key for key in wanted if key not in done]
+        left = shared.missing_runs(wanted, key_of, path, columns)
         if left:
             world, log = world_of(left[0], out), os.path.join(left[0].folder(out), 'log.txt')
             call(log, 'prepare_data.py', 'demo', out=world, seed=WORLD_SEED, source_videos=arguments.source_videos,
@@ -221,9 +221,7 @@ def main(argv=None):
             for form in arguments.forms:
                 make_form(left[0]._replace(form=form), out)
         shared.run_all(left, lambda key: run(key, out), path, arguments.processes)
-        table = format_table([row for row in shared.read_rows(path, columns) if key_of(row) in wanted])
-        write_text(os.path.join(out, 'forms.md'), table)
-        print(table, end='')
+        shared.write_and_print_table(wanted, key_of, format_table, path, columns)
 
 
 if __name__ == '__main__':

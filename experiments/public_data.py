@@ -4,9 +4,9 @@
 
 FOLDER holds those of the files FILES that you have; a trial whose files are not there is skipped. The numbers of the
 features are random, with few columns: what is tried is the way from annotations and features to training and results,
-not what a network learns. Each trial imports, checks, trains some steps of a small network and tests it on at most
-MAX_TESTED videos. OUT/NAME has its data root, and OUT/NAME.log all that the scripts print. A table comes last:
-docs/data.md, "Public data sets", has it.
+not what a network learns. Each trial imports, checks, trains some steps of a small network and tests it. OUT/NAME has
+its data root, and OUT/NAME.log all that the scripts print. A table comes last: docs/data.md, "Public data sets", has
+it.
 """
 import argparse
 import os
@@ -26,6 +26,7 @@ with exit_on_ctrl_c():
     import pandas as pd
 
     from dataset import data_root
+    from dataset.row_times import rows_of
     from dataset.tables import read_annotation, read_class_names
     from experiments.runs import call
     from runtime.files import read_json
@@ -50,11 +51,11 @@ class Features(NamedTuple):
         return dict(stride=self.stride, window=self.window, fps=self.fps)
 
     def rows(self, seconds):
-        """Rows of a video of `seconds`: one for each window that is complete."""
-        return max(1, (int(seconds * self.fps) - self.window) // self.stride + 1)
+        """Rows of a video of `seconds`."""
+        return rows_of(seconds, self.stride, self.window, self.fps)
 
 
-TSP, I3D, SLOWFAST = Features(16, 16, 15), Features(4, 16, 30), Features(8, 32, 30)
+TSP, I3D = Features(16, 16, 15), Features(4, 16, 30)
 NETWORK_FLAGS = [part for setting in NETWORK for part in ('--set', setting)]
 
 
@@ -162,11 +163,11 @@ def run(name, trial, annotations, out):
     script('aher_k600_train.py', *NETWORK_FLAGS, max_steps=STEPS, batch_size=4, log_step=1, **models)
     script('aher_k600_test.py', *NETWORK_FLAGS[:4], results_dir=os.path.join(out, name + '_results'), **models)
     return [trial.title, '%.0f' % imported, '%.0f' % (time.monotonic() - start)] + [
-        json_text(data_root.read(folder)['settings'].get(setting)) for setting in (
+        cell(data_root.read(folder)['settings'].get(setting)) for setting in (
             'source_classes', 'target_classes', 'foreground_clips', 'moment_clips', 'max_segments', 'window_seconds')]
 
 
-def json_text(value):
+def cell(value):
     """A setting as the table shows it."""
     return '-' if value is None else '%g' % value
 

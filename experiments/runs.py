@@ -16,7 +16,7 @@ from config import PRESETS
 from evaluation.get_detection_performance import evaluate_detections
 from evaluation.get_proposal_performance import evaluate_proposals
 from runtime.errors import InputError
-from runtime.files import append_text, make_folder, read_json, read_text
+from runtime.files import append_text, make_folder, read_json, read_text, write_text
 from runtime.machine import usable_cores
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -75,6 +75,19 @@ def read_rows(path, columns):
             raise InputError('%s, line %d: found %d columns, expected %s; correct it, or name another file' % (
                 path, line, len(row), ', '.join(columns)))
     return [dict(zip(columns, row)) for row in rows]
+
+
+def missing_runs(wanted, key_of, path, columns):
+    """Those of the keys `wanted` that have no row in the CSV `path`; key_of(row) is the key of a row."""
+    done = {key_of(row) for row in read_rows(path, columns)}
+    return [key for key in wanted if key not in done]
+
+
+def write_and_print_table(wanted, key_of, format_table, path, columns):
+    """Write format_table(rows of the keys `wanted`) to the Markdown file beside the CSV `path`, and print it."""
+    table = format_table([row for row in read_rows(path, columns) if key_of(row) in wanted])
+    write_text(os.path.splitext(path)[0] + '.md', table)
+    print(table, end='')
 
 
 def refuse_files_of_others(paths, starts):

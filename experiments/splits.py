@@ -15,7 +15,7 @@ if not __package__:  # run as a script, from any folder
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from runtime.errors import exit_on_ctrl_c, run_and_exit
-from runtime.files import file_lock, write_text
+from runtime.files import file_lock
 
 with exit_on_ctrl_c():
     from aher_k600_test import RESULTS_NAME
@@ -95,12 +95,9 @@ def main(argv=None):
              source_videos=videos, moments_per_class=1)
         wanted = [Key(videos, share, seed, arguments.max_steps) for seed in range(arguments.splits)
                   for share in arguments.shares]
-        done = {key_of(row) for row in shared.read_rows(path, columns)}
-        left = [key for key in wanted if key not in done]
+        left = shared.missing_runs(wanted, key_of, path, columns)
         shared.run_all(left, lambda key: run(key, out), path, arguments.processes)
-        table = format_table([row for row in shared.read_rows(path, columns) if key_of(row) in wanted])
-        write_text(os.path.join(out, 'splits.md'), table)
-        print(table, end='')
+        shared.write_and_print_table(wanted, key_of, format_table, path, columns)
 
 
 if __name__ == '__main__':

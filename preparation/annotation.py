@@ -11,10 +11,9 @@ from typing import List, NamedTuple, Tuple
 
 import numpy as np
 
-from config import DATA_PATHS, DataConfig
+from config import DATA_PATHS, DataConfig, of_data_root
 from dataset.tables import read_annotation, read_class_names, without_duplicates
 from preparation.fetch import ANNOTATION, CATEGORIES
-from preparation.root_settings import settings_of
 from runtime.errors import InputError, printable
 from runtime.files import refuse_to_overwrite, write_if_new
 
@@ -69,7 +68,7 @@ def run(args):
 
 def _others(data_root):
     """Paths of what else may be below `data_root`: every table and store of features but the ground truth."""
-    data = settings_of(data_root).data
+    data = of_data_root(data_root).data
     return [os.path.join(data_root, ANNOTATION)] + [
         data.path(field) for field in DATA_PATHS if field != 'ground_truth']
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from dataset.tables import check_video_id, located_errors
 from preparation.annotation_rows import Annotated, Rows, kinetics_clip, merged, number, read_rows
 from runtime.errors import InputError
-from runtime.files import read_json, read_text
+from runtime.files import read_json, read_text, repeated_keys
 
 # What an entry says → its keys; the first that is there counts
 SECONDS = ('duration', 'duration_second', 'video_duration', 'seconds', 'length')
@@ -47,13 +47,13 @@ def read_forms(paths):
             videos[video.name] = video
     for path, found in infos:
         for video in found:
-            videos[video.name] = merged(path, video.name, _told_by(video, videos.get(video.name)), video)
+            videos[video.name] = merged(path, video.name, _without_known(video, videos.get(video.name)), video)
     return Form(' and '.join('%s (%s)' % (rows.form, path) for path, rows in read),
                 [_with_rate(video) for video in videos.values()], sum(rows.dropped for _, rows in read))
 
 
-def _told_by(info, video):
-    """`video` without what an info table says of it, too; of its own where it has no annotation.
+def _without_known(info, video):
+    """`video` without what an info table says of it, too; an empty one where it has no annotation.
 
     The table's numbers count, because those of both are often rounded in different ways.
     """
@@ -108,8 +108,7 @@ def _object(pairs):
     """A dict of the pairs of a JSON object; ValueError where a key is repeated: json would take the last one."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        repeated = next(key for key, count in collections.Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError('found the key %s twice in one object' % repeated)
+        raise ValueError('found the key %s twice in one object' % next(iter(repeated_keys(pairs))))
     return found
 
 

@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 import config as settings
 from dataset import data_root
-from dataset.features import FeatureStore, has_line_end
+from dataset.features import has_line_end
 from dataset.samples import training_report
-from dataset.side import annotation_rules, coverage_warnings, with_own_labels
+from dataset.side import annotation_rules, coverage_warnings, feature_store, with_own_labels
 from dataset.tables import SUBSETS, read_class_names, read_entries, read_info, read_label_rows, read_videos
 from evaluation.results import ground_truth_faults
 from runtime.errors import InputError, printable
@@ -320,9 +320,7 @@ def _check_truth_videos(path, annotated, videos, class_names, data, found):
 def _check_features(field, videos, by_clip, config, sample, found):
     """Check that all videos have features, and read those of a sample that is spread evenly over them."""
     suspects = []
-    layout, key = [getattr(config.data, field.split('_')[0] + end) for end in ('_layout', '_key')]
-    store = FeatureStore(config.data.path(field), config.model.feature_width, layout=layout, key=key,
-                         on_suspect=lambda *suspect: suspects.append(suspect))
+    store = feature_store(config, field, lambda *suspect: suspects.append(suspect))
     if not store.exists():
         raise InputError('%s: not found; give the folder or HDF5 file with --%s' % (store.path, field))
     survey = store.survey([video.features for video in videos])

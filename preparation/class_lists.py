@@ -10,16 +10,11 @@ import re
 
 import numpy as np
 
-from dataset.tables import read_class_names
+from dataset.tables import read_class_names, spelling_free
 from runtime.errors import InputError
 
 WORDS = (('source', 'target'), ('train', 'test'), ('seen', 'unseen'), ('base', 'novel'))  # in names of list files
 ENDINGS = ('.txt', '.list')
-
-
-def spelling_free(name):
-    """What is left of a class name without case, spaces, underscores and hyphens."""
-    return re.sub(r'[\s_-]', '', name).casefold()
 
 
 def listed_classes(source_path, target_path, known, annotation):

@@ -18,14 +18,13 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from config import MAX_NUMBER, MAX_THREADS, ModelConfig
+from config import MAX_NUMBER, MAX_THREADS, ModelConfig, of_data_root
 from dataset.conversion_record import RECORD, has_changed
 from dataset.feature_files import FORMS
 from dataset.features import MAX_ROWS, FeatureStore, interpolate
 from dataset.side import annotation_rules
 from dataset.tables import read_durations, read_entries
 from preparation.converted import Record, Stamp, hdf5_file, npy_folder
-from preparation.root_settings import settings_of
 from runtime.errors import InputError, one_line, printable
 from runtime.files import refuse_to_overwrite
 from runtime.machine import usable_cores
@@ -112,7 +111,7 @@ def run(args):
     """Convert each path and print a line about it; raises InputError where a video could not be converted."""
     if not args.data_root:
         raise InputError('found an empty path; name a folder or an HDF5 file')
-    config, failures = settings_of(args.data_root), []
+    config, failures = of_data_root(args.data_root), []
     paths = list(map(_plain, args.path)) or _paths_of(config.data)
     _check_arguments(args, paths, config.data)
     durations = _durations(args.durations, config.data) if args.rows else {}
@@ -246,9 +245,9 @@ def _annotated_clips(data, side):
     rows, path, times = {}, data.path(side + '_annotation'), annotation_rules(data, side).times
     for video, entry in read_entries(path).items() if os.path.exists(path) else ():
         with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
-            is_told = 'rows' in entry and (times or 'row_seconds' in entry)
+            has_rows = 'rows' in entry and (times or 'row_seconds' in entry)
             rows[entry.get('file') or video] = (
-                int(float(entry['rows'])) if is_told else int(float(entry['feature_frame'])) // data.clip_frames)
+                int(float(entry['rows'])) if has_rows else int(float(entry['feature_frame'])) // data.clip_frames)
     return rows
 
 

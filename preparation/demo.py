@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from config import PRESETS, DataConfig
+from config import DATA_PATHS, PRESETS, DataConfig
 from dataset.features import interpolate
 from dataset.tables import read_annotation, read_class_names, without_duplicates
 from preparation import demo_world
@@ -55,7 +55,6 @@ DATA = PRESETS['demo'].data
 UNTRIMMED_STEPS = PRESETS['demo'].model.untrimmed_steps  # T
 MANIFEST = 'demo_manifest.json'
 LOCK = '.demo.lock'
-SOURCE_PATHS = tuple('source_' + name for name in ('info', 'annotation', 'labels', 'categories', 'features', 'clips'))
 MAX_CLASSES = 10000  # of an annotation: a larger class index is a typing error
 DECIMALS = 3         # of a feature: versions of numpy differ after these, and CSV and npy hold the same numbers
 PERCENTILES = (1, 25, 50, 75, 99)  # of --statistics
@@ -137,7 +136,8 @@ class VideoSet(NamedTuple):
 
 def supervised(paths):
     """`paths` with source fields that name the annotated videos of target classes, below supervised/."""
-    return paths._replace(**{field: os.path.join('supervised', getattr(paths, field)) for field in SOURCE_PATHS})
+    return paths._replace(**{field: os.path.join('supervised', getattr(paths, field)) for field in DATA_PATHS
+                             if field.startswith('source_')})
 
 
 def plan(settings, annotation, paths, seed):

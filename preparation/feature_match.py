@@ -7,8 +7,8 @@ import collections
 import re
 from typing import NamedTuple
 
+from dataset.tables import spelling_free
 from preparation.annotation_rows import FILE_ENDINGS
-from preparation.class_lists import spelling_free
 from runtime.errors import InputError
 
 TIME_RANGE = re.compile(r'_([0-9]+(?:\.[0-9]+)?)_([0-9]+(?:\.[0-9]+)?)$')

@@ -14,6 +14,7 @@ import os
 
 import numpy as np
 
+from config import of_data_root
 from dataset import data_root
 from dataset.samples import training_report
 from preparation.feature_survey import find_layout, read_shapes, rows_of
@@ -31,7 +32,6 @@ from preparation.import_tables import (
     write_side,
 )
 from preparation.import_videos import Timing, imported_videos, named_classes, read_parts
-from preparation.root_settings import settings_of
 from preparation.subsets import TESTING, TRAINING, VALIDATION, subsets_flag
 from runtime.errors import InputError, printable
 from runtime.files import refuse_to_overwrite
@@ -265,7 +265,7 @@ def _unknown_classes(unknown, categories):
 
 def _print_report(args, names, tables, missing, warnings):
     """Print what check and training say of these tables, and what to do next."""
-    config, lines = settings_of(args.data_root), []
+    config, lines = of_data_root(args.data_root), []
     for subset, videos in tables.videos.items():
         if videos and names:
             report = training_report(config, args.side, subset, videos, tables.unusable[subset], names, missing)

@@ -8,14 +8,13 @@ import io
 import json
 import math
 import os
-import tempfile
 from typing import NamedTuple
 
 import numpy as np
 
 from dataset import data_root
 from dataset.row_times import check_coverage
-from dataset.tables import AnnotationRules, read_videos
+from dataset.tables import AnnotationRules, videos_of
 from preparation.subsets import TESTING, TRAINING, VALIDATION
 from runtime.errors import InputError
 from runtime.files import file_lock, make_folder, write_errors, write_text
@@ -47,21 +46,20 @@ class Tables(NamedTuple):
 def make_tables(side, imported, class_names):
     """The Tables of a list of Imported. Raises InputError where their readers refuse them, or nothing is left."""
     videos, unusable, left_out = {}, {}, set()
-    lines = {video.name: _json_line(video.name, video.entry) for video in imported}
     for subset in (TRAINING, VALIDATION, TESTING):
-        entries = [(video.name, lines[video.name]) for video in imported if video.subset == subset]
-        videos[subset], unusable[subset] = _read_back(side, entries, class_names)
+        entries = {video.name: video.entry for video in imported if video.subset == subset}
+        videos[subset], unusable[subset] = _videos_of(entries, class_names)
         if subset == TRAINING:
             left_out = {video.name for video in videos[subset] if not len(video.segments)}
             if entries and len(left_out) == len(entries):
                 raise InputError('found no segment of a %s training video that has a length and lies in its video; '
                                  'correct the annotation' % side)
         if subset == TRAINING and left_out:  # what is counted as unusable is what check and training will count
-            videos[subset], unusable[subset] = _read_back(
-                side, [(name, line) for name, line in entries if name not in left_out], class_names)
+            videos[subset], unusable[subset] = _videos_of(
+                {name: entry for name, entry in entries.items() if name not in left_out}, class_names)
     kept = [video for video in imported if video.name not in left_out]
     texts = {TABLES['info']: _csv([('video', 'subset')] + [(video.name, video.subset) for video in kept]),
-             TABLES['annotation']: _json_object(lines[video.name] for video in kept),
+             TABLES['annotation']: _json_object(_json_line(video.name, video.entry) for video in kept),
              TABLES['labels']: ''.join('%s\t%d\t%d\n' % (video.name, len(video.segments), video.label)
                                        for found in videos.values() for video in found if video.label >= 0),
              TABLES['categories']: ''.join(name + '\n' for name in class_names) or None}
@@ -71,22 +69,13 @@ def make_tables(side, imported, class_names):
     return Tables(texts, videos, unusable, {video.name for video in kept if video.is_clip}, len(left_out))
 
 
-def _read_back(side, lines, class_names):
-    """(list of Video as training reads them from the annotation JSON, Counter of unusable segments).
+def _videos_of(entries, class_names):
+    """(list of Video as training reads {name: entry}, Counter of unusable segments).
 
-    `lines`: list of (name, line of the JSON). A video has the class of its first usable segment.
+    A video has the class of its first usable segment.
     """
-    unusable = collections.Counter()
-    if not lines:
-        return [], unusable
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, TABLES['annotation'] % side)
-        write_text(path, _json_object(line for _, line in lines))
-        try:
-            videos = read_videos([name for name, _ in lines], path, {},
-                                 AnnotationRules(class_names=tuple(class_names)), unusable)
-        except InputError as error:
-            raise InputError(str(error).replace(path, 'the annotation')) from None
+    unusable, rules = collections.Counter(), AnnotationRules(class_names=tuple(class_names))
+    videos = videos_of(entries, entries, 'the annotation', {}, rules, unusable)
     return [video._replace(label=int(video.segment_labels[0])) if len(video.segments) else video
             for video in videos], unusable
 
@@ -147,11 +136,16 @@ def limits(side, tables):
     row_seconds = float(np.median([video.times.row_seconds for video in training]))
     are_clips = all(video.name in tables.clips for video in training)
     seconds = FOREGROUND_SECONDS if side == 'source' else MOMENT_SECONDS
-    shortest = MIN_ROWS if are_clips else max(MIN_ROWS, int(round(seconds / row_seconds)))
+    shortest = MIN_ROWS if are_clips else limit_in_rows(seconds, row_seconds)
     if side == 'target':
         return {'moment_clips': shortest}
     return {'foreground_clips': shortest,
             'max_segments': max([MAX_SEGMENTS] + [len(video.segments) for video in training])}
+
+
+def limit_in_rows(seconds, row_seconds):
+    """The limit FOREGROUND_SECONDS or MOMENT_SECONDS in rows of `row_seconds`."""
+    return max(MIN_ROWS, int(round(seconds / row_seconds)))
 
 
 def proposed_window(side, tables):

@@ -10,11 +10,10 @@ from typing import NamedTuple
 
 from dataset import tables
 from dataset.features import names_in
-from dataset.row_times import row_times
-from dataset.tables import RowTimes, check_video_id, located_errors, read_class_names
+from dataset.row_times import row_times, rows_of
+from dataset.tables import RowTimes, check_video_id, located_errors, read_class_names, spelling_free
 from preparation.annotation_forms import read_forms
 from preparation.annotation_rows import Annotated
-from preparation.class_lists import spelling_free
 from preparation.feature_match import Matches, match, plain_name
 from preparation.subsets import TRAINING, VALIDATION, assign, assign_searched
 from runtime.errors import InputError
@@ -54,7 +53,7 @@ class Timing(NamedTuple):
         fps = self.fps or video.fps
         if not (self.stride and video.seconds and fps):
             return None
-        return max(1, int((video.seconds * fps - self.window) // self.stride) + 1)
+        return rows_of(video.seconds, self.stride, self.window, fps)
 
     def check(self, part):
         """Raise InputError where videos of a Part have no rate, or no duration, and it is needed."""

@@ -23,15 +23,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from config import PRESETS, DataConfig
+from config import PRESETS, DataConfig, of_data_root
 from dataset import data_root
 from dataset.features import FeatureStore
 from dataset.side import annotation_rules
-from dataset.tables import Segment, read_entries, read_info, read_videos
+from dataset.tables import Segment, read_entries, read_info, videos_of
 from preparation.annotation import ground_truth_text
 from preparation.class_lists import drawn_classes, listed_classes, lists_in
-from preparation.import_tables import MIN_ROWS, MOMENT_SECONDS
-from preparation.root_settings import settings_of
+from preparation.import_tables import GROUND_TRUTH, MOMENT_SECONDS, limit_in_rows
+from preparation.import_tables import TABLES as TABLES_OF_SIDE
 from runtime.errors import InputError, printable
 from runtime.files import file_lock, make_folder, write_errors, write_json, write_text
 
@@ -41,12 +41,9 @@ PATHS = ('source_info', 'source_annotation', 'source_features', 'source_clips') 
 FEATURES = {  # field of the split → of the data set
     'source_features': 'source_features', 'source_clips': 'source_clips',
     'target_features': 'source_features', 'target_clips': 'source_clips'}
-TABLES = collections.OrderedDict([  # field of the split → file name
-    ('source_info', 'source_info.csv'), ('source_annotation', 'source_annotation.json'),
-    ('source_labels', 'source_labels.txt'), ('source_categories', 'source_classes.txt'),
-    ('target_info', 'target_info.csv'), ('target_annotation', 'target_annotation.json'),
-    ('target_labels', 'target_labels.txt'), ('target_categories', 'target_classes.txt'),
-    ('ground_truth', 'ground_truth.json')])
+TABLES = collections.OrderedDict(  # field of the split → file name, as import writes them
+    [('%s_%s' % (side, end), name % side) for side in ('source', 'target') for end, name in TABLES_OF_SIDE.items()]
+    + [('ground_truth', GROUND_TRUTH)])
 OWN_FILES = set(TABLES.values()) | {RECORD, data_root.NAME}
 PARTS = collections.OrderedDict([  # name of a part of a split: the side of its classes, and its subset
     ('source training', ('source', 'training')), ('target training: moments', ('target', 'training')),
@@ -112,7 +109,7 @@ def run(args):
     Raises InputError where a flag or a table cannot be used, and where --out holds anything but an earlier split.
     """
     given = {name: getattr(args, name) for name in PATHS if getattr(args, name) is not None}
-    data = settings_of(args.data_root).data._replace(**given)
+    data = of_data_root(args.data_root).data._replace(**given)
     lists = _list_files(args)
     for out, *files in lists:
         _check_out(out, ['.', args.data_root, args.splits] + files + list(map(data.path, PATHS)))
@@ -204,7 +201,7 @@ def read_data_set(data):
     entries = read_entries(path)
     names_of = {subset: _names(data.path('source_info'), subset) for subset in ('training', 'validation')}
     # only to check the entries: it raises InputError where one is faulty
-    read_videos(sum(names_of.values(), []), path, {}, annotation_rules(data, 'source'), collections.Counter())
+    videos_of(sum(names_of.values(), []), entries, path, {}, annotation_rules(data, 'source'), collections.Counter())
     for subset, names in names_of.items():
         videos += [_annotated(name, subset, entries[name], path, skipped) for name in names]
     skipped['videos without a segment'] = videos.count(None)
@@ -288,8 +285,8 @@ def _about(made, data, place):
 
     Settings of the data set's target side, if it has one, are not those of the split's.
     """
-    whole = data_root.read(data.data_root)
-    settings = {name: value for name, value in whole['settings'].items()
+    content = data_root.read(data.data_root)
+    settings = {name: value for name, value in content['settings'].items()
                 if not name.startswith(('source_', 'target_')) and name != 'ground_truth'}
     settings.update(TABLES, labels='segment', source_classes=len(made.source), target_classes=len(made.target))
     settings.update((field, _place_of(data, of_data_set, place)) for field, of_data_set in FEATURES.items())
@@ -299,9 +296,9 @@ def _about(made, data, place):
             settings.update({'source_' + name: value, 'target_' + name: value})
     row_seconds = _row_seconds(made.parts['target training: moments'], data)
     if row_seconds:
-        settings['moment_clips'] = max(MIN_ROWS, int(round(MOMENT_SECONDS / row_seconds)))
-    record = {name: whole['source'][name] for name in OF_A_RECORD if name in whole['source']}
-    if whole['source']:  # the target's windows are not those of the split
+        settings['moment_clips'] = limit_in_rows(MOMENT_SECONDS, row_seconds)
+    record = {name: content['source'][name] for name in OF_A_RECORD if name in content['source']}
+    if content['source']:  # the target's windows are not those of the split
         settings.pop('window_seconds', None)
         settings.update((name, value) for name, value in record.items() if name == 'window_seconds' and value)
     record.update(made_of=made.record['made_of'], features=sorted({data.path(field) for field in FEATURES.values()}))

@@ -1,4 +1,5 @@
 """Tiny data sets, demo worlds and feature files for the tests; how scripts are run and errors caught."""
+import collections
 import json
 import os
 import re
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 
 import config as settings
+from dataset.bad_data import BadData
+from dataset.samples import training_report
+from dataset.side import known_class_names, read_side
 from runtime.errors import InputError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -31,6 +35,13 @@ def video(*segments, subset='training', label=0, seconds=32.0, frames=512, featu
     return {'subset': subset, 'label': label, 'duration_second': seconds, 'duration_frame': frames,
             'feature_frame': feature_frame, 'segments': segments, 'labels': labels or ['waving'] * len(segments),
             'more': more}
+
+
+def report_of(config, side, subset='training', missing=()):
+    """The Report of one side and subset, read from the tables that `config` names."""
+    unusable = collections.Counter()
+    videos = read_side(config, side, subset, BadData('', False), unusable)
+    return training_report(config, side, subset, videos, unusable, known_class_names(config.data, side), missing)
 
 
 def write(path, content):

@@ -410,7 +410,7 @@ def test_fault_1_looks_at_the_first_annotation_whether_it_is_usable_or_not(tmp_p
 # Row times, labels of segments
 
 def timed(*segments, rows=60, row_seconds=1.0, first_row_second=1.5, **more):
-    """A video whose rows are told; by default, they span seconds 1 to 61 of 62."""
+    """A video with row times; by default, its rows span seconds 1 to 61 of 62."""
     return video(*segments, seconds=62.0, frames=0, feature_frame=0, rows=rows, row_seconds=row_seconds,
                  first_row_second=first_row_second, **more)
 

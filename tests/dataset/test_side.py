@@ -4,12 +4,12 @@ import json
 import os
 
 import pytest
-from data_sets import make, message_of, video, write
+from data_sets import make, message_of, report_of, video, write
 
 from config import override
 from dataset import data_root
 from dataset.bad_data import BadData
-from dataset.side import annotation_rules, coverage_warnings, read_side, side_report
+from dataset.side import annotation_rules, coverage_warnings, read_side
 from dataset.tables import RowTimes
 
 
@@ -83,10 +83,10 @@ def test_coverage_says_what_the_data_root_says(config):
 
 
 def test_a_report_is_made_of_the_tables(config):
-    report = side_report(override(config, labels='segment'), 'target', missing=['u'])
+    report = report_of(override(config, labels='segment'), 'target', missing=['u'])
     assert report.lines[0] == ('target training: 2 videos (1 without features), 2 segments of 2 classes; unusable '
                                'segments: 2 of a class without a name')
-    assert side_report(config, 'target', 'validation').lines[0] == (
+    assert report_of(config, 'target', 'validation').lines[0] == (
         'target validation: 1 videos, 1 segments of 1 classes; unusable segments: none')
 
 

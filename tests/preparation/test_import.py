@@ -11,17 +11,16 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from data_sets import ROOT, message_of
+from data_sets import ROOT, message_of, report_of
 
 import prepare_data
+from config import of_data_root
 from dataset import data_root
 from dataset.bad_data import BadData
-from dataset.features import FeatureStore
-from dataset.side import read_side, side_report
+from dataset.side import feature_store, read_side
 from dataset.tables import read_class_names
 from evaluation.results import read_ground_truth
 from preparation import import_tables
-from preparation.root_settings import settings_of
 from runtime.errors import InputError
 from runtime.files import read_json
 
@@ -45,7 +44,7 @@ def refused(root, side, *flags):
 
 def videos_of(root, side, subset='training'):
     """{name: Video} as training and testing read them."""
-    found = read_side(settings_of(str(root)), side, subset, BadData('', False), collections.Counter())
+    found = read_side(of_data_root(str(root)), side, subset, BadData('', False), collections.Counter())
     return collections.OrderedDict((video.name, video) for video in found)
 
 
@@ -54,10 +53,7 @@ def settings_in(root):
 
 
 def store_of(root, field):
-    data = settings_of(str(root))
-    side = field.split('_')[0]
-    return FeatureStore(data.data.path(field), data.model.feature_width, layout=getattr(data.data, side + '_layout'),
-                        key=getattr(data.data, side + '_key'))
+    return feature_store(of_data_root(str(root)), field)
 
 
 def save(folder, **rows):
@@ -190,7 +186,7 @@ def test_lines_of_the_readme(source, tmp_path):
     printed = imported(root, 'source', *source)
     assert '3 of 3 videos (3 but for v_' in printed and '2 training' not in printed
     assert 'unusable segments: 1 without length' in printed
-    config = settings_of(str(root))
+    config = of_data_root(str(root))
     assert (config.model.feature_width, config.model.source_classes) == (3, 2)
     assert (config.data.labels, config.data.exact_lengths) == ('segment', True)
     assert (config.data.foreground_clips, config.data.max_segments) == (8, 25)  # 8.53 s of 1.0667 s a row
@@ -198,7 +194,7 @@ def test_lines_of_the_readme(source, tmp_path):
     assert (video.clips, video.seconds, video.features, video.start) == (20, 20 * SECONDS, 'v_a', 0)
     np.testing.assert_allclose(video.segments, [[0, 10 / (20 * SECONDS)]])
     assert (root / 'source_labels.txt').read_text() == 'a\t1\t1\nb\t1\t0\nc\t1\t1\n'
-    lines = side_report(config, 'source').lines
+    lines = report_of(config, 'source').lines
     assert all(line in printed for line in lines) and lines
 
 

@@ -18,14 +18,13 @@ import aher_k600_test
 import aher_k600_train
 import config as settings
 import prepare_data
-from config import DataConfig
+from config import DataConfig, of_data_root
 from data_loader import resolve_classes, training_stream, validation_stream
 from dataset.bad_data import BadData
 from dataset.features import FeatureStore
 from dataset.side import read_side
 from dataset.tables import read_class_names, read_entries, read_info, read_labels
 from preparation import class_lists, split
-from preparation.root_settings import settings_of
 from runtime.errors import InputError, exit_status
 from runtime.files import file_lock, read_json
 from runtime.session import tf
@@ -83,7 +82,7 @@ def times(data, side):
 
 def data_of(folder):
     """The DataConfig of a split."""
-    return settings_of(str(folder)).data
+    return of_data_root(str(folder)).data
 
 
 def test_tables_by_hand(data, tmp_path, capsys):
@@ -109,7 +108,7 @@ def test_tables_by_hand(data, tmp_path, capsys):
 def test_training_and_testing_on_a_split_need_no_path_and_no_count(data, tmp_path):
     os.remove(os.path.join(data.path('source_clips'), 'run2.npy'))  # unused
     assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 0
-    config = settings_of(str(tmp_path / 'out'))
+    config = of_data_root(str(tmp_path / 'out'))
     assert (config.model.source_classes, config.model.target_classes) == (1, 1)
     config = resolve_classes(settings.override(config, feature_width=WIDTH, batch_size=1, moment_clips=4))
     with tf.Graph().as_default():
@@ -481,7 +480,7 @@ def test_the_shared_case_of_several_classes(tmp_path):
                        str(case / 'features'), '--stride', '16', '--fps', '30', '--data_root', str(tmp_path / 'x')])
     assert run(tmp_path / 'x', tmp_path / 'out', '--source_list', case / 'source.txt', '--target_list',
                case / 'target.txt') == 0
-    config = settings_of(str(tmp_path / 'out'))
+    config = of_data_root(str(tmp_path / 'out'))
     counts = read_json(str(tmp_path / 'out' / split.RECORD))['counts']
     for part, right in zip(split.USED, ('source_training', 'target_training_moments', 'target_validation')):
         assert counts[part] == {'videos': expected[right]['videos'],
