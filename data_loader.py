@@ -33,7 +33,7 @@ from dataset.samples import (
 )
 from dataset.side import coverage_warnings, feature_store, known_class_names, read_side
 from dataset.tables import read_class_names
-from runtime.errors import InputError, printable
+from runtime.errors import InputError, counted, printable
 from runtime.machine import usable_cores
 from runtime.session import tf
 
@@ -247,8 +247,8 @@ def _without_missing(videos, fields, config):
 
 def _dropped_line(dropped, videos, what):
     """The line on the names of `videos` that were dropped, in a list; none where there are none."""
-    return ['drop: %d of %d %s videos have no features, such as %s' % (
-        len(dropped), len(videos), what, dropped[0])] if dropped else []
+    return ['dropped for lack of features: %d of %s, such as %s' % (
+        len(dropped), counted(len(videos), what + ' video'), dropped[0])] if dropped else []
 
 
 class _Unlisted:
@@ -344,9 +344,9 @@ def validation_stream(config):
     features = _check_features(loader, videos, bad)
     dataset = _samples(tf.data.Dataset.range(first, len(samples)), order, loader, bad, data.workers)
     iterator = _iterator(dataset.batch(config.test.test_batch_size).prefetch(2), data.workers)
-    lines.append('%d target %s videos' % (len(videos), subset))
+    lines.append(counted(len(videos), 'target %s video' % subset))
     if data.window_seconds:
-        lines[-1] += ' in %d windows of %g seconds' % (len(samples), data.window_seconds)
+        lines[-1] += ' in %s of %g seconds' % (counted(len(samples), 'window'), data.window_seconds)
     return Stream(Validation(*iterator.get_next()), iterator.initializer, first, {'validation': order}, bad,
                   '\n'.join(features + list(map(printable, lines))), dropped), samples
 

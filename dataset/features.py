@@ -29,7 +29,7 @@ from dataset.feature_files import (
     read_table,
 )
 from dataset.tables import check_video_id, located_errors
-from runtime.errors import InputError, printable
+from runtime.errors import InputError, counted, printable
 from runtime.files import MAX_BYTES, file_size
 
 PICKLES = ('.pkl', '.pickle', '.pt', '.pth', '.joblib')
@@ -184,7 +184,7 @@ class FeatureStore:
             hidden = self._hidden_in_folder(forms_of) if is_folder else self._hidden_by_hdf5(videos)
             warnings = self._outdated(hidden)
         missing = [video for video, forms in forms_of.items() if not forms]
-        count = '{:,} videos'.format(len(videos))
+        count = counted(len(videos), 'video')
         if missing:
             count = '{:,} of {}'.format(len(videos) - len(missing), count)
         read = collections.Counter(forms[0] for forms in forms_of.values() if forms)

@@ -6,6 +6,7 @@ import numpy as np
 
 from dataset.row_times import row_seconds
 from dataset.tables import Video
+from runtime.errors import counted
 
 MAX_DROPPED = 0.1  # share of the segments; where more are left out, it is a warning
 MAX_NAMED = 10     # classes without a sample that a warning names
@@ -166,14 +167,14 @@ def training_report(config, side, subset, videos, unusable, class_names=(), miss
     what, data = '%s %s' % (side, subset), config.data
     segments = sum(len(video.segments) for video in videos)
     missing = set(missing).intersection(video.name for video in videos)
-    lines = ['%s: %s videos%s, %s segments%s; unusable segments: %s' % (
-        what, _count(len(videos)), ' (%s without features)' % _count(len(missing)) if missing else '',
-        _count(segments), _classes_of(videos, data.labels), _reasons(unusable) or 'none')]
+    lines = ['%s: %s%s, %s%s; unusable segments: %s' % (
+        what, counted(len(videos), 'video'), ' (%s without features)' % _number(len(missing)) if missing else '',
+        counted(segments, 'segment'), _classes_of(videos, data.labels), _reasons(unusable) or 'none')]
     lines.append('%s: %s' % (what, _lengths(videos, data.clip_frames)))
     warnings, dropped = [], sum(unusable.values())
     if _too_many(dropped, segments + dropped):
-        warnings.append('%s: %s of %s segments cannot be used: %s; correct the annotation' % (
-            what, _count(dropped), _count(segments + dropped), _reasons(unusable)))
+        warnings.append('%s: %s of %s cannot be used: %s; correct the annotation' % (
+            what, _number(dropped), counted(segments + dropped, 'segment'), _reasons(unusable)))
     if subset == 'training':
         found = samples or side_samples(config, side, videos)
         lines.append(_samples_line(what, side, found, segments, _median_seconds(videos, data.clip_frames)))
@@ -181,12 +182,12 @@ def training_report(config, side, subset, videos, unusable, class_names=(), miss
     return Report(lines, warnings)
 
 
-def _count(number):
+def _number(number):
     return '{:,}'.format(number)
 
 
 def _reasons(unusable):
-    return ', '.join('%s %s' % (_count(count), reason) for reason, count in unusable.items() if count)
+    return ', '.join('%s %s' % (_number(count), reason) for reason, count in unusable.items() if count)
 
 
 def _labels_of(video, labels):
@@ -196,7 +197,7 @@ def _labels_of(video, labels):
 
 def _classes_of(videos, labels):
     classes = {label for video in videos for label in _labels_of(video, labels)} - {-1}
-    return ' of %s classes' % _count(len(classes)) if classes else ''
+    return ' of %s' % counted(len(classes), 'class') if classes else ''
 
 
 def _median_seconds(videos, clip_frames):
@@ -227,17 +228,16 @@ SERVE_AS = {'source': ('foreground samples', 'foreground_clips'), 'target': ('mo
 
 
 def _samples_line(what, side, samples, segments, of_row):
-    """`source training: 10 of 12 segments are foreground samples; 2 are shorter than 32 rows (8.5 s)`."""
-    text = '%s: %s of %s segments are %s' % (what, _count(samples.number), _count(segments), SERVE_AS[side][0])
-    if samples.shorter:
-        text += '; %s are %s' % (_count(samples.shorter), _shorter(samples, of_row))
-    if samples.not_first:
-        text += '; %s are not the first of their video' % _count(samples.not_first)
-    return text
+    """`source training: 10 of 12 segments used as foreground samples; left out: 2 shorter than 32 rows (8.5 s)`."""
+    text = '%s: %s of %s used as %s' % (
+        what, _number(samples.number), counted(segments, 'segment'), SERVE_AS[side][0])
+    left_out = [(samples.shorter, _shorter(samples, of_row)), (samples.not_first, 'not the first of their video')]
+    reasons = ', '.join('%s %s' % (_number(count), why) for count, why in left_out if count)
+    return text + ('; left out: ' + reasons if reasons else '')
 
 
 def _shorter(samples, of_row):
-    return 'shorter than %d rows (%.1f s)' % (samples.min_clips, samples.min_clips * of_row)
+    return 'shorter than %s (%.1f s)' % (counted(samples.min_clips, 'row'), samples.min_clips * of_row)
 
 
 def _nine_tenths(videos):
@@ -262,7 +262,7 @@ def _sample_warnings(config, side, what, videos, samples, class_names):
     if side == 'source' and beyond:
         warnings.append('%s: %s of %s segments are beyond the first %d of their video, and untrimmed videos are '
                         'trained without them; raise --max_segments' % (
-                            what, _count(beyond), _count(segments), data.max_segments))
+                            what, _number(beyond), _number(segments), data.max_segments))
     with_sample = {sample.label for group in samples.groups for sample in group}
     classes = set(range(len(class_names))) if class_names else {
         label for video in videos for label in _labels_of(video, data.labels)}

@@ -10,9 +10,9 @@ from typing import List, NamedTuple
 
 import numpy as np
 
-from evaluation.results import counted, finite_numbers, flatten, index_names, load, positions_in, quoted
+from evaluation.results import finite_numbers, flatten, index_names, load, positions_in, quoted
 from evaluation.selection import check_common_ids, without_prefix
-from runtime.errors import InputError
+from runtime.errors import InputError, counted
 
 
 class ClassScores(NamedTuple):

@@ -26,7 +26,7 @@ from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 
-from runtime.errors import InputError, one_line, printable
+from runtime.errors import InputError, counted, one_line, printable
 from runtime.files import atomic_write, read_json, repeated_keys
 
 TIOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)  # ActivityNet's
@@ -444,11 +444,6 @@ def format_coverage(videos, without):
     missed = {0: 'all of them have results', 1: '1 of them has no results and counts as missed'}.get(
         without, '%s of them have no results and count as missed' % '{:,}'.format(without))
     return 'over %s; %s' % (counted(videos, 'video'), missed)
-
-
-def counted(number, noun):
-    """Such as "1 video" and "2,000 videos"."""
-    return '%s %s%s' % ('{:,}'.format(number), noun, '' if number == 1 else 's')
 
 
 # Figures

@@ -10,8 +10,8 @@ from typing import Dict, List, NamedTuple
 import numpy as np
 
 from dataset.tables import spelling_free
-from evaluation.results import GroundTruth, Results, counted, index_names, positions_in, quoted
-from runtime.errors import InputError
+from evaluation.results import GroundTruth, Results, index_names, positions_in, quoted
+from runtime.errors import InputError, counted
 
 SAME_SECONDS = 1e-3     # starts and ends that differ by this are the same, as in ActionFormer and OpenTAD
 MAX_LABELS = 5          # unknown labels that get a warning each
@@ -225,8 +225,9 @@ def label_warnings(truth, results, counts):
         quoted(results.labels[label]), counted(int(dropped[label]), 'result'),
         _near_text(results.labels[label], truth.classes)) for label in order[:MAX_LABELS]]
     if len(order) > MAX_LABELS:
-        warnings.append('and %d more labels that are no class of the ground truth: %s dropped' % (
-            len(order) - MAX_LABELS, counted(int(dropped[order[MAX_LABELS:]].sum()), 'result')))
+        warnings.append('and %s that the ground truth does not have: %s dropped' % (
+            counted(len(order) - MAX_LABELS, 'more label'),
+            counted(int(dropped[order[MAX_LABELS:]].sum()), 'result')))
     has_result = np.zeros(len(truth.classes) + 1, dtype=bool)  # the last one is for position −1
     used = [results.labels[label] for label in np.unique(results.label_index)]
     has_result[positions_in(used, truth.classes)] = True
@@ -234,8 +235,7 @@ def label_warnings(truth, results, counts):
     if without:
         names = ', '.join(without[:MAX_CLASSES])
         more = ' and %d more' % (len(without) - MAX_CLASSES) if len(without) > MAX_CLASSES else ''
-        warnings.append('%s without any result: %s%s' % (
-            'a class' if len(without) == 1 else '%d classes' % len(without), names, more))
+        warnings.append('%s without any result: %s%s' % (counted(len(without), 'class'), names, more))
     return warnings
 
 

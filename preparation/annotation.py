@@ -14,7 +14,7 @@ import numpy as np
 from config import DATA_PATHS, DataConfig, of_data_root
 from dataset.tables import read_annotation, read_class_names, without_duplicates
 from preparation.fetch import ANNOTATION, CATEGORIES
-from runtime.errors import InputError, printable
+from runtime.errors import InputError, counted, printable
 from runtime.files import refuse_to_overwrite, write_if_new
 
 NAME = 'annotation'
@@ -60,10 +60,11 @@ def run(args):
     print('%s\n%s' % (printable(annotation), format_report(report, class_names)))
     if args.drop_duplicates:
         segments = without_duplicates(segments)
-        print('skipped %d duplicate rows' % report.duplicate_rows)
+        print('skipped %s' % counted(report.duplicate_rows, 'duplicate row'))
     is_written = write_if_new(out, ground_truth_text(segments, class_names), args.force)
-    print('%s: %s: %d segments of %d videos' % (printable(out), 'written' if is_written else 'is there already',
-                                                len(segments), report.videos))
+    print('%s: %s: %s of %s' % (
+        printable(out), 'written' if is_written else 'is there already', counted(len(segments), 'segment'),
+        counted(report.videos, 'video')))
 
 
 def _others(data_root):

@@ -20,7 +20,7 @@ from dataset.samples import training_report
 from dataset.side import annotation_rules, coverage_warnings, feature_store, with_own_labels
 from dataset.tables import SUBSETS, read_class_names, read_entries, read_info, read_label_rows, read_videos
 from evaluation.results import ground_truth_faults
-from runtime.errors import InputError, printable
+from runtime.errors import InputError, counted, printable
 from runtime.files import read_json, repeated_keys
 from runtime.machine import usable_cores
 
@@ -238,9 +238,9 @@ def _check_segment_labels(side, subset, videos, entries, class_names, data, foun
         _compare_label(video, labels, class_names, table, annotation, found)
     unknown = set(count).difference(class_names)
     for label in sorted(unknown) if len(unknown) < len(count) else ():  # otherwise they are names of another kind
-        found.warnings.add('labels without a class name', '%s: found the label %s of %d videos, which is no line of '
-                           '%s; correct one of the two' % (annotation, label, count[label], data.path(
-                               side + '_categories')))
+        found.warnings.add('labels without a class name', '%s: found the label %s of %s, which is no line of '
+                           '%s; correct one of the two' % (
+                               annotation, label, counted(count[label], 'video'), data.path(side + '_categories')))
 
 
 def _compare_label(video, labels, class_names, table, path, found):
@@ -278,8 +278,9 @@ def _check_ground_truth(data, videos, class_names, found):
                     on_error('%s: video %s has a segment from %s to %s, expected start < end in seconds; correct or '
                              'remove it' % (path, video, start, end))
         _check_truth_videos(path, annotated, videos, class_names, data, found)
-        found.summary.append('ground truth: %d segments of %d videos' % (
-            sum(len(entry['annotations']) for entry in annotated.values()), len(annotated)))
+        found.summary.append('ground truth: %s of %s' % (
+            counted(sum(len(entry['annotations']) for entry in annotated.values()), 'segment'),
+            counted(len(annotated), 'video')))
 
 
 def _check_truth_subsets(path, database, annotated, found):

@@ -25,7 +25,7 @@ from dataset.features import MAX_ROWS, FeatureStore, interpolate
 from dataset.side import annotation_rules
 from dataset.tables import read_durations, read_entries
 from preparation.converted import Record, Stamp, hdf5_file, npy_folder
-from runtime.errors import InputError, one_line, printable
+from runtime.errors import InputError, counted, one_line, printable
 from runtime.files import refuse_to_overwrite
 from runtime.machine import usable_cores
 
@@ -126,7 +126,7 @@ def run(args):
         print('error: %s' % failure, file=sys.stderr)
     if failures:
         raise InputError(
-            '%d videos or folders could not be converted (%d shown); correct their files, move them away, or skip '
+            'could not convert some videos or folders: %d (%d shown); correct their files, move them away, or skip '
             'bad videos with --skip_bad, and run the same command again: converted videos are kept'
             % (len(failures), min(MAX_SHOWN, len(failures))))
 
@@ -253,16 +253,17 @@ def _annotated_clips(data, side):
 
 def _summary(out, form, result):
     """The line about a conversion."""
-    text = '%s: %d videos converted and verified, %d there already' % (out, result.converted, result.there)
+    text = '%s: %s converted and verified, %d there already' % (
+        out, counted(result.converted, 'video'), result.there)
     if result.unrecorded:
         text += ' (%d of them not made by a recorded conversion)' % result.unrecorded
     if result.gone:
         text += ', %d kept whose source is gone' % result.gone
     if result.ignored:
-        text += ', %d files ignored whose names begin with a dot' % result.ignored
+        text += ', ignored for a dot at the beginning of their names: %d' % result.ignored
     if form == 'hdf5' and not result.is_finished:
-        text += '; this file %s, because %d videos could not be converted; the others are in %s.partial' % (
-            'stays as it was' if os.path.exists(out) else 'was not made', len(result.errors), out)
+        text += '; this file %s, because %s could not be converted; the others are in %s.partial' % (
+            'stays as it was' if os.path.exists(out) else 'was not made', counted(len(result.errors), 'video'), out)
     return text
 
 

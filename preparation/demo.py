@@ -33,7 +33,7 @@ from dataset.features import interpolate
 from dataset.tables import read_annotation, read_class_names, without_duplicates
 from preparation import demo_world
 from preparation.demo_world import CLIP_FRAMES, WORLD_SETTINGS, Settings
-from runtime.errors import InputError, printable
+from runtime.errors import InputError, counted, printable
 from runtime.files import (
     atomic_write,
     file_lock,
@@ -256,7 +256,7 @@ def _make(settings, video_sets, annotation, form, seed):
     manifest = {'settings': dict(settings._asdict()), 'seed': seed, 'form': form, 'target_names': video_sets[1].names,
                 'annotation_sha256': sha256(annotation), 'code_sha256': [sha256(path) for path in CODE],
                 'files': tables + features + [DATA.ground_truth]}  # `prepare_data.py annotation` adds the last one
-    summary = '; '.join('%d %s videos of %d classes' % (len(videos), side, len(names))
+    summary = '; '.join('%s of %s' % (counted(len(videos), side + ' video'), counted(len(names), 'class'))
                         for _, side, _, videos, names in video_sets)
     if before == dict(manifest, summary=summary, contents=contents_of(out, tables, features)):
         return '%s: nothing to do, the data are complete: %s' % (out, summary)
@@ -342,8 +342,9 @@ def run(args):
         videos, classes = [default if getattr(args, name) is None else getattr(args, name)
                            for name, default in ANNOTATION_SIZE.items()]
         is_written = write_if_new(args.write_annotation, annotation_text(videos, classes, args.seed), args.force)
-        print('%s: %s: %d videos of %d classes' % (
-            printable(args.write_annotation), 'written' if is_written else 'is there already', videos, classes))
+        print('%s: %s: %s of %s' % (
+            printable(args.write_annotation), 'written' if is_written else 'is there already',
+            counted(videos, 'video'), counted(classes, 'class')))
     else:
         settings = Settings(**{name: getattr(args, name) for name in Settings._fields})
         paths = DATA._replace(data_root=args.out)

@@ -33,7 +33,7 @@ from preparation.import_tables import (
 )
 from preparation.import_videos import Timing, imported_videos, named_classes, read_parts
 from preparation.subsets import TESTING, TRAINING, VALIDATION, subsets_flag
-from runtime.errors import InputError, printable
+from runtime.errors import InputError, counted, printable
 from runtime.files import refuse_to_overwrite
 
 NAME = 'import'
@@ -223,19 +223,20 @@ def _record(args, parts, names, tables, missing, left_out):
 
 def _summary(args, parts, rows, layout, imported, record):
     """Lines about what was found and what was made of it."""
-    lines = ['%s: the %s side, %d classes' % (args.data_root, args.side, record['classes'])]
+    lines = ['%s: the %s side, %s' % (args.data_root, args.side, counted(record['classes'], 'class'))]
     for part, rows_of_part, found in zip(parts, rows, imported):
         lines.append('  %s' % part.text)
         lines += _feature_lines(part, rows_of_part, found)
     for subset, count in record['videos'].items():
         if count:
             called = record['subsets'].get(subset)
-            lines.append('  %-10s %6d videos, %6d segments%s' % (
-                subset, count, record['segments'][subset], ' (called %s)' % ', '.join(called) if called else ''))
-    lines.append('  %d columns, layout %s (%s); %s' % (layout.width, layout.layout, layout.why, (
+            lines.append('  %-10s %s, %s%s' % (
+                subset, counted(count, 'video'), counted(record['segments'][subset], 'segment'),
+                ' (called %s)' % ', '.join(called) if called else ''))
+    lines.append('  %s, layout %s (%s); %s' % (counted(layout.width, 'column'), layout.layout, layout.why, (
         '%.4g seconds a row%s' % (record['median_row_seconds'], '' if record['row_seconds'] else
                                   ' in the middle video: each has its own'))))
-    return lines + ['  left out: %d %s' % (count, what) for what, count in record['left_out'].items()]
+    return lines + ['  left out: %s: %d' % (what, count) for what, count in record['left_out'].items()]
 
 
 def _feature_lines(part, rows, imported):
@@ -243,14 +244,15 @@ def _feature_lines(part, rows, imported):
     there = sum(video.has_features for video in imported)
     how = ', '.join('%d %s' % (count, text) for text, count in part.matches.how.items() if count)
     lengths = sorted(rows.values())
-    lines = ['  features %s: %d of %d videos%s; %d to %d rows (median %g)' % (
-        part.path, there, len(imported), ' (%s)' % how if how else '', lengths[0], lengths[-1], np.median(lengths))]
+    lines = ['  features %s: %d of %s%s; %d to %d rows (median %g)' % (
+        part.path, there, counted(len(imported), 'video'), ' (%s)' % how if how else '',
+        lengths[0], lengths[-1], np.median(lengths))]
     without = [video.name for video in imported if not video.has_features]
     if without:
-        lines.append('  without features: %d videos, such as %s; training and testing stop at them, or drop them '
-                     'with --missing drop' % (len(without), without[0]))
+        lines.append('  without features: %s, such as %s; training and testing stop there, or go on with '
+                     '--missing drop' % (counted(len(without), 'video'), without[0]))
     if part.matches.unused:
-        lines.append('  of no video: %d features, such as %s' % (len(part.matches.unused), part.matches.unused[0]))
+        lines.append('  features of no video: %d, such as %s' % (len(part.matches.unused), part.matches.unused[0]))
     return lines
 
 
@@ -259,8 +261,9 @@ def _unknown_classes(unknown, categories):
     if not unknown:
         return []
     label, count = unknown.most_common(1)[0]
-    return ['%d segments are left out, because %s has no such class: %d classes, such as %s (%d segments)'
-            % (sum(unknown.values()), categories, len(unknown), label, count)]
+    return ['%s left out, because %s has no such class: %s, such as %s (%s)' % (
+        counted(sum(unknown.values()), 'segment'), categories, counted(len(unknown), 'class'), label,
+        counted(count, 'segment'))]
 
 
 def _print_report(args, names, tables, missing, warnings):

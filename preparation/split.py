@@ -32,7 +32,7 @@ from preparation.annotation import ground_truth_text
 from preparation.class_lists import drawn_classes, listed_classes, lists_in
 from preparation.import_tables import GROUND_TRUTH, MOMENT_SECONDS, limit_in_rows
 from preparation.import_tables import TABLES as TABLES_OF_SIDE
-from runtime.errors import InputError, printable
+from runtime.errors import InputError, counted, printable
 from runtime.files import file_lock, make_folder, write_errors, write_json, write_text
 
 NAME = 'split'
@@ -119,7 +119,7 @@ def run(args):
         write(made, data, out)
     print('\n'.join(_table(splits) if args.splits else _lines(*splits[0])))
     for reason, count in sorted(skipped.items()):
-        print('  skipped: %d %s' % (count, reason))
+        print('  skipped: %s: %d' % (reason, count))
     for path in sorted({data.path(field) for field in FEATURES.values()}):
         if not FeatureStore(path, 0).exists():
             print('warning: %s: found no features of the data set there; the tables are complete, and training finds '
@@ -173,8 +173,9 @@ def _drawn(args, known):
 
 def _lines(out, made):
     """Lines about one split."""
-    return ['%s: %d source classes, %d target classes' % (printable(out), len(made.source), len(made.target))] + [
-        '  %-28s %6d videos, %6d segments' % (name, found['videos'], found['segments'])
+    return ['%s: %s, %s' % (
+        printable(out), counted(len(made.source), 'source class'), counted(len(made.target), 'target class'))] + [
+        '  %-28s %s, %s' % (name, counted(found['videos'], 'video'), counted(found['segments'], 'segment'))
         for name, found in made.counts().items()]
 
 

@@ -5,7 +5,7 @@ Subsets that are called train, Training, val … map by themselves; --subsets na
 import argparse
 import collections
 
-from runtime.errors import InputError
+from runtime.errors import InputError, counted
 
 TRAINING, VALIDATION, TESTING = 'training', 'validation', 'testing'
 NAMES = {  # of people's annotations, in small letters
@@ -60,8 +60,9 @@ class Subsets:
         likely = [name for subset in (TRAINING, VALIDATION, TESTING) for name in there
                   if name.lower() in NAMES[subset]] + there
         example = EXAMPLE % (likely[0], likely[1]) if len(there) > 1 else 'training=' + there[0]
+        known = ', '.join('%s (%s)' % (name, counted(self.counts[name], 'video')) for name in there)
         return InputError('%s: %s; the subsets there are %s; say what they are, such as --subsets %s' % (
-            self._place, fault, ', '.join('%s (%d videos)' % (name, self.counts[name]) for name in there), example))
+            self._place, fault, known, example))
 
     def names(self):
         """{one of NAMES: names of the annotation}, of those that are used."""

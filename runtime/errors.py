@@ -29,6 +29,11 @@ def printable(text):
     return ''.join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
+def counted(number, noun):
+    """Such as "1 video", "2,000 videos" and "2 source classes"."""
+    return '{:,} {}{}'.format(number, noun, '' if number == 1 else 'es' if noun.endswith('s') else 's')
+
+
 def one_line(error):
     """The message of `error` without line ends."""
     return ' '.join(str(error).split())

@@ -100,7 +100,7 @@ def test_info_table_decides_subset_and_order(tmp_path):
     write(info, 'subset,video\nvalidation,b\ntesting,z\nvalidation,a\nvalidation,b\ntraining,t\n'
                 'validation,c\n')
     assert [found.name for found in of_validation(config)[1]] == ['b', 'a', 'c']
-    assert 'target training: 1 videos, ' in summary_of(config)
+    assert 'target training: 1 video, ' in summary_of(config)
     write(info, 'video,subset\nc,validation,\na,validation,\n')  # a comma too many, as some tools write
     assert [found.name for found in of_validation(config)[1]] == ['c', 'a']
 
@@ -254,7 +254,7 @@ def test_a_misspelt_key_of_a_training_video_is_an_error(tmp_path):
         '%s: video r: found the key anotations, expected annotations; correct the key' % path)
     del entries['r']['anotations']
     write(path, json.dumps(entries))
-    assert 'source training: 2 videos, 1 segments ' in summary_of(config)
+    assert 'source training: 2 videos, 1 segment ' in summary_of(config)
 
 
 # Which features are read
@@ -274,11 +274,11 @@ def test_the_summary_says_which_features_are_read(tmp_path):
     assert summary_of(config).splitlines()[:3] == [
         'source features: %s, folder, 3 videos: 2 npy, 1 csv' % folder,
         'source clips: %s.h5, HDF5, 3 videos' % data.path('source_clips'),
-        'target clips: %s, folder, 1 videos: 1 npy' % data.path('target_clips')]  # one is too short for a moment
+        'target clips: %s, folder, 1 video: 1 npy' % data.path('target_clips')]  # one is too short for a moment
     with tf.Graph().as_default():
         assert validation_stream(config)[0].summary.splitlines() == [
-            'target features: %s, folder, 1 videos: 1 npy' % data.path('target_features'),
-            '1 target validation videos']
+            'target features: %s, folder, 1 video: 1 npy' % data.path('target_features'),
+            '1 target validation video']
 
 
 def test_newer_features_that_are_not_read_are_named(tmp_path):
@@ -317,16 +317,16 @@ def test_summary_counts_unusable_segments_by_reason(tmp_path):
          'b': video(*[(0, 16 + index / 8) for index in range(27)])},
         {'t': video((0, 4), (0, 3.5), (1, 1)), 'u': video(), 'v': video((0, 1), subset='validation')})
     lines = summary_of(config).splitlines()[3:]
-    assert [line for line in lines if ' rows (' not in line or ' are ' in line] == [
-        'source training: 2 videos, 29 segments of 1 classes; unusable segments: 2 without length, 2 outside their '
+    assert [line for line in lines if '(shortest, median, longest)' not in line] == [
+        'source training: 2 videos, 29 segments of 1 class; unusable segments: 2 without length, 2 outside their '
         'video',
-        'source training: 28 of 29 segments are foreground samples; 1 are shorter than 32 rows (16.0 s)',
+        'source training: 28 of 29 segments used as foreground samples; left out: 1 shorter than 32 rows (16.0 s)',
         'warning: source training: 4 of 33 segments cannot be used: 2 without length, 2 outside their video; correct '
         'the annotation',
         'warning: source training: 2 of 29 segments are beyond the first 25 of their video, and untrimmed videos are '
         'trained without them; raise --max_segments',
-        'target training: 2 videos, 2 segments of 1 classes; unusable segments: 1 without length',
-        'target training: 1 of 2 segments are moments; 1 are shorter than 8 rows (4.0 s)',
+        'target training: 2 videos, 2 segments of 1 class; unusable segments: 1 without length',
+        'target training: 1 of 2 segments used as moments; left out: 1 shorter than 8 rows (4.0 s)',
         'warning: target training: 1 of 3 segments cannot be used: 1 without length; correct the annotation',
         'warning: target training: 50 % of the segments are no moments, because they are shorter than 8 rows '
         '(4.0 s); --moment_clips 7 keeps nine tenths',
@@ -353,13 +353,13 @@ def test_cut_rows_by_hand(tmp_path):
 @pytest.mark.parametrize('clips, spans', [(32, True), (31.5, False)])
 def test_a_foreground_sample_spans_32_clips(tmp_path, clips, spans):
     config = make(tmp_path, {'s': video((4, 4 + clips / 2)), 'long': video((0, 32))})
-    assert '%d of 2 segments are foreground samples' % (1 + spans) in summary_of(config)
+    assert '%d of 2 segments used as foreground samples' % (1 + spans) in summary_of(config)
 
 
 @pytest.mark.parametrize('clips, spans', [(8, True), (7.5, False)])
 def test_a_moment_spans_8_clips(tmp_path, clips, spans):
     config = make(tmp_path, target={'t': video((4, 4 + clips / 2)), 'long': video((0, 32))})
-    assert '%d of 2 segments are moments' % (1 + spans) in summary_of(config)
+    assert '%d of 2 segments used as moments' % (1 + spans) in summary_of(config)
 
 
 @pytest.mark.parametrize('exact', [False, True])
@@ -370,13 +370,14 @@ def test_a_moment_of_8_clips_may_count_as_shorter_as_published(tmp_path, exact):
     source = {'s': video((2, 18), seconds=20.0, frames=320, feature_frame=320), 'long': video((0, 32))}
     assert (0.9 - 0.1) * 40 == 32
     summary = summary_of(make(tmp_path, source, target, exact_lengths=exact))
-    assert '2 of 2 segments are foreground' in summary and '%d of 3 segments are moments' % (1 + exact) in summary
+    assert '2 of 2 segments used as foreground' in summary
+    assert '%d of 3 segments used as moments' % (1 + exact) in summary
 
 
 def test_a_moment_between_the_edges_of_clips_has_no_rows(tmp_path):
     target = {'t': video((1.55, 1.9)), 'u': video((8, 24))}  # 0.7 clips, from 3.1 to 3.8
     config = make(tmp_path, target=target, exact_lengths=True, moment_clips=1)
-    assert '1 of 2 segments are moments; 1 are shorter than 1 rows' in summary_of(config)
+    assert '1 of 2 segments used as moments; left out: 1 shorter than 1 row' in summary_of(config)
 
 
 @pytest.mark.parametrize('side, kind', [('source', 32), ('target', 8)])
@@ -402,9 +403,10 @@ def test_fault_1_takes_first_annotations_for_foreground_alone(tmp_path):
 
 def test_fault_1_looks_at_the_first_annotation_whether_it_is_usable_or_not(tmp_path):
     config = make(tmp_path, {'a': video((5, 5), (0, 32)), 'b': video((40, 50), (0, 32)), 'c': video((0, 32), (5, 5))})
-    assert '3 of 3 segments are foreground' in summary_of(config)
+    assert '3 of 3 segments used as foreground' in summary_of(config)
     config = settings.override(config, faults=settings.Faults(first_annotation_only=True))
-    assert '1 of 3 segments are foreground samples; 2 are not the first of their video' in summary_of(config)
+    assert ('1 of 3 segments used as foreground samples; left out: 2 not the first of their video' in
+            summary_of(config))
 
 
 # Row times, labels of segments
@@ -577,15 +579,15 @@ def test_videos_without_features_are_dropped(tmp_path):
     config = settings.override(config, missing='drop')
     lines = summary_of(config).splitlines()
     assert [line for line in lines if line.startswith('drop')] == [
-        'drop: 2 of 5 source training videos have no features, such as b',
-        'drop: 1 of 3 target training videos have no features, such as t']
+        'dropped for lack of features: 2 of 5 source training videos, such as b',
+        'dropped for lack of features: 1 of 3 target training videos, such as t']
     batch = of_training(config, 1)
     assert {int(number) for number in batch.untrimmed.features[:, 0, 0]} == {1, 3, 5}
     assert {cut[0] for cut in cuts(batch.moments.features)} == {2, 3}
     with tf.Graph().as_default():
         stream, samples = validation_stream(config)
     assert [sample.video.name for sample in samples] == ['x', 'z'] and stream.dropped == ('y',)
-    assert 'drop: 1 of 3 target validation videos have no features, such as y' in stream.summary
+    assert 'dropped for lack of features: 1 of 3 target validation videos, such as y' in stream.summary
     for name in 'xz':
         os.remove(os.path.join(config.data.path('target_features'), name + '.npy'))
     assert message_of(of_validation, config) == (
@@ -919,7 +921,7 @@ def test_faulty_table_rows_are_skipped(tmp_path):
     write(config.data.path('source_labels'), 's0 0 0\ns1 0 1\ns2 0 x\n')
     assert message_of(summary_of, settings.override(config, max_bad_share=0.01)).startswith(
         'tables of the source videos: 2 of 3 videos cannot be used, expected at most 1: ')
-    assert 'source training: 1 videos' in summary_of(settings.override(config, max_bad_share=0.7))
+    assert 'source training: 1 video' in summary_of(settings.override(config, max_bad_share=0.7))
 
 
 # The end

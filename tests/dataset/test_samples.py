@@ -152,7 +152,7 @@ def test_a_report_of_the_source_by_hand():
         'video',
         'source training: videos of 60 / 80 / 100 rows (30 / 40 / 50 s); segments of 10 / 36 / 40 rows '
         '(5 / 18 / 20 s) (shortest, median, longest)',
-        'source training: 2 of 3 segments are foreground samples; 1 are shorter than 32 rows (16.0 s)']
+        'source training: 2 of 3 segments used as foreground samples; left out: 1 shorter than 32 rows (16.0 s)']
     assert found.warnings == [
         'source training: 1 of 4 segments cannot be used: 1 outside their video; correct the annotation',
         'source training: 33 % of the segments are no foreground samples, because they are shorter than 32 rows '
@@ -162,13 +162,13 @@ def test_a_report_of_the_source_by_hand():
 def test_a_report_of_the_target_and_of_validation():
     videos = [video((0, 40), labels=[1], label=0)]
     found = report(videos, 'target', labels='segment', class_names=['a', 'b', 'c'])
-    assert found.lines[2] == 'target training: 1 of 1 segments are moments'
+    assert found.lines[2] == 'target training: 1 of 1 segment used as moments'
     assert found.warnings == ['target training: 2 of 3 classes have no sample among the moments: a, c']
     assert report(videos, 'target', labels='video').warnings == [
         'target training: 1 of 2 classes have no sample among the moments: b']
     assert len(report(videos, 'target', 'validation').lines) == 2
     assert report([video(label=-1)], 'target', 'testing').lines == [
-        'target testing: 1 videos, 0 segments; unusable segments: none',
+        'target testing: 1 video, 0 segments; unusable segments: none',
         'target testing: videos of 100 / 100 / 100 rows (50 / 50 / 50 s) (shortest, median, longest)']
 
 

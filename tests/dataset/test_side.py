@@ -87,7 +87,7 @@ def test_a_report_is_made_of_the_tables(config):
     assert report.lines[0] == ('target training: 2 videos (1 without features), 2 segments of 2 classes; unusable '
                                'segments: 2 of a class without a name')
     assert report_of(config, 'target', 'validation').lines[0] == (
-        'target validation: 1 videos, 1 segments of 1 classes; unusable segments: none')
+        'target validation: 1 video, 1 segment of 1 class; unusable segments: none')
 
 
 def test_files_and_times_of_entries(config):

@@ -204,11 +204,11 @@ def test_labels_that_are_no_class(evaluate):
         '"LongJump" is no class of the ground truth: 1 result dropped; near: "long_jump"',
         '"yoda" is no class of the ground truth: 1 result dropped; near: "yoga"',
         '"swim" is no class of the ground truth: 1 result dropped',
-        'and 2 more labels that are no class of the ground truth: 2 results dropped',
+        'and 2 more labels that the ground truth does not have: 2 results dropped',
         '2 classes without any result: long_jump, Tai-Chi')]
     assert numbers['dropped_unknown_label'] == 10
     official = evaluate('detection', truth, results, '--policy', 'official')[2]
-    assert 'and 3 more labels that are no class of the ground truth: 3 results dropped' in official
+    assert 'and 3 more labels that the ground truth does not have: 3 results dropped' in official
 
 
 def test_many_classes_without_results(evaluate):
@@ -217,7 +217,7 @@ def test_many_classes_without_results(evaluate):
     assert warnings == 'warning: 12 classes without any result: %s and 2 more\n' % ', '.join(
         'class%d' % k for k in range(10))
     warnings = evaluate('detection', truth, results_of({'v': [(1, 0, 4, 'class%d' % k) for k in range(11)]}))[2]
-    assert warnings == 'warning: a class without any result: class11\n'
+    assert warnings == 'warning: 1 class without any result: class11\n'
 
 
 # ------------------------------------------------------------------------------------------------ coverage

@@ -208,7 +208,7 @@ def test_without_subsets_a_target_searches_what_has_no_class():
 
 @pytest.mark.parametrize('names, given, message', [
     (['Validation', 'Test', 'Test'], None, 'found no subset for training; the subsets there are Test (2 videos), '
-     'Validation (1 videos); say what they are, such as --subsets training=Validation,validation=Test'),
+     'Validation (1 video); say what they are, such as --subsets training=Validation,validation=Test'),
     (['train', 'Training'], None, 'found Training and train, which could all be training'),
     (['train', 'val'], 'training=trian', 'found no subset trian; the subsets there are'),
     (['train', 'val'], 'training=train,validation=train', 'found subset train twice'),

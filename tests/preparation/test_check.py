@@ -56,10 +56,10 @@ def test_sound_data_pass(config, capsys):
     assert exit_status(lambda: prepare_data.main(flags(config))) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [
-        'source training: 15 videos, 15 segments of 1 classes; unusable segments: none',
+        'source training: 15 videos, 15 segments of 1 class; unusable segments: none',
         'source training: videos of 64 / 64 / 64 rows (32 / 32 / 32 s); segments of 32 / 32 / 32 rows '
         '(16 / 16 / 16 s) (shortest, median, longest)',
-        'source training: 15 of 15 segments are foreground samples']
+        'source training: 15 of 15 segments used as foreground samples']
     assert 'ground truth: 4 segments of 4 videos' in lines
     assert 'source_clips: %s, folder, 15 videos: 15 npy; 15 read' % config.data.path('source_clips') in lines
     assert lines[-1] == 'no defects found' and 'warnings' not in lines
@@ -400,7 +400,8 @@ def test_samples_that_are_left_out_are_warnings(config, capsys):
             entries[name]['annotations'][0]['segment'] = [8, 12]
     assert exit_status(lambda: prepare_data.main(flags(config))) == 0
     output = capsys.readouterr().out
-    assert 'source training: 13 of 15 segments are foreground samples; 2 are shorter than 32 rows (16.0 s)' in output
+    assert ('source training: 13 of 15 segments used as foreground samples; left out: 2 shorter than 32 rows (16.0 s)'
+            in output)
     assert 'source training: 13 % of the segments are no foreground samples' in output
 
 

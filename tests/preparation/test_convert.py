@@ -87,12 +87,12 @@ def test_what_is_done_is_not_done_again(features, capsys):
     os.remove(os.path.join(folder, 'a.npy'))
     capsys.readouterr()
     assert features_command(folder) == 0
-    assert '1 videos converted and verified, 2 there already' in capsys.readouterr().out
+    assert '1 video converted and verified, 2 there already' in capsys.readouterr().out
     assert os.stat(os.path.join(folder, 'ü.npy')).st_mtime_ns == stamp
     later = time.time() + 10
     os.utime(os.path.join(folder, 'ü.csv'), (later, later))  # extracted again since
     assert features_command(folder) == 0
-    assert '1 videos converted and verified, 2 there already' in capsys.readouterr().out
+    assert '1 video converted and verified, 2 there already' in capsys.readouterr().out
     assert features_command(folder, '--dtype', 'float16') == 0
     assert '3 videos converted and verified, 0 there already' in capsys.readouterr().out
 
@@ -230,7 +230,7 @@ def test_a_bad_file_is_listed_and_the_others_are_converted(features, form, capsy
     assert "a.csv: row 5, column 5: found 'five'" in output.err
     assert 'video c: found 1e+09, which is too large for float16; use --dtype float32' in output.err
     assert output.err.rstrip().endswith(
-        '2 videos or folders could not be converted (2 shown); correct their files, move them away, or skip bad '
+        'could not convert some videos or folders: 2 (2 shown); correct their files, move them away, or skip bad '
         'videos with --skip_bad, and run the same command again: converted videos are kept')
     if form == 'hdf5':  # not in place of the folder before it is complete
         assert not os.path.exists(folder + '.h5')
@@ -250,7 +250,7 @@ def test_a_bad_file_is_listed_and_the_others_are_converted(features, form, capsy
     os.mkdir(folder + '/bad')
     shutil.copy(os.path.join(folder, 'a.csv'), folder + '/bad')
     assert features_command(folder + '/bad', '--form', form, '--skip_bad') == 2
-    assert '1 videos or folders could not be converted' in capsys.readouterr().err  # nothing is left to finish
+    assert 'could not convert some videos or folders: 1 ' in capsys.readouterr().err  # nothing is left to finish
 
 
 def test_rescaling(features, tmp_path):
@@ -320,7 +320,7 @@ def test_groups_and_links_of_an_hdf5_file_are_listed(tmp_path, capsys):
         file['external'], file['soft'] = h5py.ExternalLink('pipe', '/v'), h5py.SoftLink('/nowhere')
     assert features_command(path, '--out', str(tmp_path / 'out')) == 2
     output = capsys.readouterr()
-    assert '1 videos converted' in output.out and 'has no dataset group' in output.err
+    assert '1 video converted' in output.out and 'has no dataset group' in output.err
     assert 'dataset external: found a link' in output.err and 'dataset soft: found a link' in output.err
 
 
@@ -383,7 +383,7 @@ def test_an_npy_that_cannot_be_written_ends_the_conversion(features, capsys):
         '\nerror: %s/ž.npy: cannot be written: File too large; correct this and run the same command again: '
         'converted videos are kept\n' % folder) and error.count('\n') == 2  # the other ends the progress bar
     assert sorted(name for name in os.listdir(folder) if 'npy' in name) == ['a.npy', 'b b.npy', 'ü.npy']
-    assert converted(capsys, folder) == '1 videos converted and verified, 3 there already'
+    assert converted(capsys, folder) == '1 video converted and verified, 3 there already'
 
 
 def test_an_hdf5_file_that_has_no_room_is_not_started(tmp_path, capsys):
@@ -505,7 +505,7 @@ def test_a_source_with_another_date_even_an_older_one_is_converted_again(feature
         file.write(text.replace(text.split('\n')[1], '7,' * (WIDTH - 1) + '7'))
     os.utime(os.path.join(folder, 'a.csv'), (1, 1))  # as cp -p, rsync -t and tar restore it
     there = folder + '.h5' if form == 'hdf5' else folder
-    assert converted(capsys, folder, *FORM_FLAGS[form]) == '1 videos converted and verified, 2 there already'
+    assert converted(capsys, folder, *FORM_FLAGS[form]) == '1 video converted and verified, 2 there already'
     np.testing.assert_array_equal(FeatureStore(there, WIDTH).read('a')[0], [7] * WIDTH)
     np.testing.assert_array_equal(FeatureStore(there, WIDTH).read('ü'), found['ü'])
     assert converted(capsys, folder, *FORM_FLAGS[form]) == '0 videos converted and verified, 3 there already'
@@ -519,7 +519,7 @@ def test_the_file_that_is_read_decides_not_another_form_of_the_video(features, f
     converted(capsys, folder, *flags)
     np.savez(os.path.join(folder, 'a.npz'), found['a'] + 1)  # is read in place of a.csv
     os.utime(os.path.join(folder, 'a.npz'), (3, 3))
-    assert converted(capsys, folder, *flags) == '1 videos converted and verified, 2 there already'
+    assert converted(capsys, folder, *flags) == '1 video converted and verified, 2 there already'
     np.testing.assert_array_equal(FeatureStore(str(tmp_path / 'out'), WIDTH).read('a'), found['a'] + 1)
     os.utime(os.path.join(folder, 'a.csv'), (1, 1))  # is not read
     assert converted(capsys, folder, *flags) == '0 videos converted and verified, 3 there already'
@@ -540,7 +540,7 @@ def test_an_npy_whose_source_was_replaced_is_not_converted(features, seconds, ca
             'what is older'.format(folder)) in error
     assert error.count('error: ') == 2 and not os.path.exists(folder + '.h5')
     converted(capsys, folder)  # as the line says
-    assert converted(capsys, folder, '--form', 'hdf5') == '1 videos converted and verified, 2 there already'
+    assert converted(capsys, folder, '--form', 'hdf5') == '1 video converted and verified, 2 there already'
     np.testing.assert_allclose(FeatureStore(folder, WIDTH).read('a'), found['a'] + 1, atol=1e-6)
 
 
@@ -587,7 +587,7 @@ def test_a_copied_folder_is_known_by_the_bytes_of_its_files(features, form, caps
         assert features_command(folder, *flags) == 2
         assert 'a.npy: found a file without a record' in capsys.readouterr().err
         os.remove(os.path.join(copied, 'a.npy'))
-        assert converted(capsys, folder, *flags) == '1 videos converted and verified, 2 there already'
+        assert converted(capsys, folder, *flags) == '1 video converted and verified, 2 there already'
         return
     line = '0 videos converted and verified, 3 there already (1 of them not made by a recorded conversion)'
     assert converted(capsys, folder, *flags) == line
@@ -660,7 +660,7 @@ def test_a_finished_hdf5_file_is_not_made_again_and_takes_new_videos(features, c
         os.remove(os.path.join(folder, name))
     np.savez(os.path.join(folder, 'new.npz'), found['a'] + 1)
     assert converted(capsys, folder, '--form', 'hdf5') == (
-        '1 videos converted and verified, 0 there already, 3 kept whose source is gone')
+        '1 video converted and verified, 0 there already, 3 kept whose source is gone')
     assert converted(capsys, folder, '--form', 'hdf5') == (
         '0 videos converted and verified, 1 there already, 3 kept whose source is gone')
     store = FeatureStore(folder, WIDTH)
@@ -773,7 +773,7 @@ def test_a_record_that_was_cut_short_loses_that_line_only(features, capsys):
     os.truncate(record, sum(map(len, lines[:4])) + 9)  # the lines of ü
     assert converted(capsys, folder).endswith('3 there already (1 of them not made by a recorded conversion)')
     os.remove(os.path.join(folder, 'ü.npy'))
-    assert converted(capsys, folder) == '1 videos converted and verified, 2 there already'
+    assert converted(capsys, folder) == '1 video converted and verified, 2 there already'
     assert converted(capsys, folder) == '0 videos converted and verified, 3 there already'
     with open(record, 'ab') as file:
         file.write(b'\n\xff\0[]\n{"video": [], "npy": [1]}\n' + b'[' * 9999)
@@ -789,7 +789,7 @@ def test_files_that_a_mac_adds_are_ignored_and_counted(features, form, capsys):
         with open(os.path.join(folder, name), 'wb') as file:
             file.write(b'\0\5\x16\7')
     assert converted(capsys, folder, *FORM_FLAGS[form]) == (
-        '3 videos converted and verified, 0 there already, 2 files ignored whose names begin with a dot')
+        '3 videos converted and verified, 0 there already, ignored for a dot at the beginning of their names: 2')
     assert not os.path.exists(os.path.join(folder, '._a.npy'))
 
 
@@ -798,7 +798,7 @@ def test_a_csv_without_its_last_line_end_is_refused_or_accepted(features, capsys
     os.truncate(os.path.join(folder, 'ü.csv'), os.path.getsize(os.path.join(folder, 'ü.csv')) - 3)
     assert features_command(folder) == 2
     assert 'ü.csv: found no line end at the end' in capsys.readouterr().err
-    assert converted(capsys, folder, '--accept_unfinished_lines').startswith('1 videos converted and verified, 2 ')
+    assert converted(capsys, folder, '--accept_unfinished_lines').startswith('1 video converted and verified, 2 ')
 
 
 @pytest.mark.parametrize('side', ['source', 'target'])
@@ -814,7 +814,7 @@ def test_clips_of_the_data_root_must_have_the_rows_of_the_annotation(tmp_path, s
     assert 'v.csv: found 63 rows, expected 64, a row per clip' in output.err
     assert '2 videos converted and verified' in output.out
     os.remove(data.path(side + '_annotation'))
-    assert converted(capsys, folder, '--data_root', data.data_root).startswith('1 videos converted and verified, 2 ')
+    assert converted(capsys, folder, '--data_root', data.data_root).startswith('1 video converted and verified, 2 ')
 
 
 @pytest.mark.parametrize('kind', ['pipe', 'folder', 'link'])

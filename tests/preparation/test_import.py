@@ -147,7 +147,7 @@ def test_each_trimmed_clip_is_one_moment_however_short(cases, tmp_path, flags):
     assert len(videos) == 18 and {video.label for video in videos.values()} == {0, 1, 2}
     assert sorted(video.clips for video in videos.values()) == sorted(4 + i % 10 for i in range(18))
     assert all(video.segments.tolist() == [[0, 1]] for video in videos.values())
-    assert settings_in(root)['moment_clips'] == 2 and '18 of 18 segments are moments' in printed
+    assert settings_in(root)['moment_clips'] == 2 and '18 of 18 segments used as moments' in printed
     assert 'testing needs --untrimmed' in printed and 'target_features' not in settings_in(root)
     store = store_of(root, 'target_clips')
     assert all(len(store.read(video.features, video.clips)) == video.clips for video in videos.values())
@@ -231,7 +231,7 @@ def test_videos_without_features_stay_and_are_counted(source, tmp_path):
     os.remove(str(tmp_path / 'feats' / 'v_b.npy'))
     save(tmp_path / 'feats', other=7)
     printed = imported(tmp_path / 'root', 'source', *source)
-    assert 'without features: 1 videos, such as b' in printed and 'of no video: 1 features, such as other' in printed
+    assert 'without features: 1 video, such as b' in printed and 'features of no video: 1, such as other' in printed
     assert data_root.read(str(tmp_path / 'root'))['source']['without_features'] == {'videos': 1, 'names': ['b']}
     assert videos_of(tmp_path / 'root', 'source')['b'].clips == 30  # of its duration
 
@@ -249,7 +249,7 @@ def test_kinetics_moments_and_annotated_videos_to_be_searched(tmp_path):
     printed = imported(root, 'target', '--annotation', tmp_path / 'list.csv', '--features', clips, '--untrimmed',
                        whole, '--untrimmed_annotation', tmp_path / 'val.txt', '--categories',
                        tmp_path / 'names.txt', *TIMES)
-    assert 'left out: 1 videos of other subsets than training, because --untrimmed' in printed
+    assert 'left out: videos of other subsets than training, because --untrimmed' in printed
     moments = videos_of(root, 'target').values()
     assert [(video.name, video.features, video.label, video.clips) for video in moments] == [
         ('abc_000005_000015', 'abc_000005_000015', 1, 9), ('abc_000025_000035', 'v_abc_000025_000035', 1, 9),
@@ -345,7 +345,7 @@ def test_testing_videos_stay_and_their_segments_are_ground_truth(tmp_path):
 def test_a_list_of_classes_gives_their_order_and_leaves_others_out(source, tmp_path):
     (tmp_path / 'names.txt').write_text('Run\n')
     printed = imported(tmp_path / 'root', 'source', *source, '--categories', tmp_path / 'names.txt')
-    assert '1 segments are left out, because %s has no such class' % (tmp_path / 'names.txt') in printed
+    assert '1 segment left out, because %s has no such class' % (tmp_path / 'names.txt') in printed
     assert list(videos_of(tmp_path / 'root', 'source')) == ['a']
     (tmp_path / 'names.txt').write_text('swim\n')
     assert 'found none of the classes of the annotation' in refused(
@@ -509,8 +509,8 @@ def test_bmns_annotation_of_activitynet(real, tmp_path):
     save(tmp_path / 'feats', **{name[2:]: np.zeros((chosen[name]['duration_frame'] // 16, 2)) for name in made})
     printed = imported(tmp_path / 'root', 'source', '--annotation', tmp_path / 'info.csv', tmp_path / 'anno.json',
                        '--features', tmp_path / 'feats', '--stride', 16)
-    assert '%d of %d videos (%d but for v_' % (len(made), len(chosen), len(made)) in printed
-    assert 'left out: %d training videos without a usable segment' % len(empty) in printed
+    assert '{} of {:,} videos ({} but for v_'.format(len(made), len(chosen), len(made)) in printed
+    assert 'left out: training videos without a usable segment: %d' % len(empty) in printed
     record = data_root.read(str(tmp_path / 'root'))['source']
     counts = collections.Counter(subsets[name] for name in chosen)
     assert record['videos'] == dict(counts, training=counts['training'] - len(empty)) and record['classes'] == 200

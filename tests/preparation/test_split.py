@@ -89,9 +89,9 @@ def test_tables_by_hand(data, tmp_path, capsys):
     assert run(data.data_root, tmp_path / 'out', *listed(tmp_path)) == 0
     output = re.sub(' +', ' ', capsys.readouterr().out)
     for line in ('source training 3 videos, 4 segments', 'target training: moments 2 videos, 2 segments',
-                 'target validation 1 videos, 2 segments', 'unused: source validation 1 videos, 1 segments',
-                 'unused: classes of neither 3 videos, 3 segments', 'skipped: 2 segments without length',
-                 'skipped: 1 videos without a segment'):
+                 'target validation 1 video, 2 segments', 'unused: source validation 1 video, 1 segment',
+                 'unused: classes of neither 3 videos, 3 segments', 'skipped: segments without length: 2',
+                 'skipped: videos without a segment: 1'):
         assert line in output
     out = data_of(tmp_path / 'out')
     assert times(out, 'source') == {'run1': [[1, 20], [22, 30]], 'both': [[1, 20]], 'jump1': [[11, 31]]}
@@ -345,7 +345,7 @@ def test_folder_names_of_any_bytes(data, tmp_path, capsys):
     root, out = [os.path.join(str(tmp_path), os.fsdecode(name)) for name in (b'caf\xe9', b'\x1b[31m\xe9')]
     shutil.move(data.data_root, root)
     assert run(root, out, *listed(tmp_path)) == 0
-    assert '\\x1b[31m\\udce9: 1 source classes' in capsys.readouterr().out
+    assert '\\x1b[31m\\udce9: 1 source class' in capsys.readouterr().out
     assert FeatureStore(data_of(out).path('source_clips'), WIDTH).read('run1').shape == (64, WIDTH)
 
 
