@@ -235,7 +235,8 @@ def label_warnings(truth, results, counts):
     if without:
         names = ', '.join(without[:MAX_CLASSES])
         more = ' and %d more' % (len(without) - MAX_CLASSES) if len(without) > MAX_CLASSES else ''
-        warnings.append('%s without any result: %s%s' % (counted(len(without), 'class'), names, more))
+        warnings.append('%s without any result: %s%s' % (
+            'a class' if len(without) == 1 else '%d classes' % len(without), names, more))
     return warnings
 
 

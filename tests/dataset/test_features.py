@@ -550,7 +550,7 @@ def test_a_survey_counts_the_videos_that_are_asked_for(tmp_path):
     store = FeatureStore(str(tmp_path), WIDTH)
     assert store.survey(['a', 'b', 'c']) == ([], '%s, folder, 3 videos: 2 npy, 1 csv' % tmp_path, [])
     assert store.survey(['e', 'a']) == (['e'], '%s, folder, 1 of 2 videos: 1 npy' % tmp_path, [])
-    assert store.survey(['f']) == (['f'], '%s, folder, 0 of 1 videos' % tmp_path, [])
+    assert store.survey(['f']) == (['f'], '%s, folder, 0 of 1 video' % tmp_path, [])
     with h5py.File(str(tmp_path / 'x.h5'), 'w') as file:
         for number in range(1200):
             file['v%d' % number] = NUMBERS[:1]

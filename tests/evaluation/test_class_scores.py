@@ -97,7 +97,7 @@ def test_proposals_become_detections(paths, capsys):
     flags = ['--json', paths[3], '--video_scores', paths[2], '--strip_prefix', 'v_', '--tiou_thresholds', '0.5']
     get_detection_performance.main(paths[:2] + flags + ['--top', '1'])
     assert load(paths[3])['ap_per_class'] == {'a': [1], 'b': [0], 'c': [1]}
-    assert capsys.readouterr().err == 'warning: 1 class without any result: b\n'
+    assert capsys.readouterr().err == 'warning: a class without any result: b\n'
     get_detection_performance.main(paths[:2] + flags)  # 2 classes: the better result of b is wrong
     assert load(paths[3])['ap_per_class'] == {'a': [1], 'b': [0.5], 'c': [1]}
     assert load(paths[3])['predictions_in_file'] == 6 and load(paths[3])['proposals_without_class_scores'] == 0

@@ -521,7 +521,7 @@ def test_garbage_collection_is_as_before(tmp_path, enabled):
 # -------------------------------------------------------------------------------------------- command line
 
 
-WITHOUT_B = 'warning: 1 class without any result: b\n'  # of the detections of `files`
+WITHOUT_B = 'warning: a class without any result: b\n'  # of the detections of `files`
 WARNING = {'detection': WITHOUT_B, 'proposal': ''}
 
 
@@ -788,7 +788,7 @@ def test_without_docstrings_and_with_an_ascii_terminal(files, name):
                               stderr=subprocess.PIPE, env=dict(os.environ, PYTHONIOENCODING='ascii'))
         assert done.returncode == 0 and b'\x1b' not in done.stdout + done.stderr
     assert b'"pr\\xfcfung\\x1b[31m"' in done.stdout
-    assert done.stderr == (b'warning: 1 class without any result: \\u72ac\n' if name == 'detection' else b'')
+    assert done.stderr == (b'warning: a class without any result: \\u72ac\n' if name == 'detection' else b'')
 
 
 @pytest.mark.parametrize('name', ['detection', 'proposal'])

@@ -217,7 +217,7 @@ def test_many_classes_without_results(evaluate):
     assert warnings == 'warning: 12 classes without any result: %s and 2 more\n' % ', '.join(
         'class%d' % k for k in range(10))
     warnings = evaluate('detection', truth, results_of({'v': [(1, 0, 4, 'class%d' % k) for k in range(11)]}))[2]
-    assert warnings == 'warning: 1 class without any result: class11\n'
+    assert warnings == 'warning: a class without any result: class11\n'
 
 
 # ------------------------------------------------------------------------------------------------ coverage
