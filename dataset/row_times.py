@@ -19,6 +19,11 @@ def row_times(stride, window, fps):
     return RowTimes(stride / fps, window / 2 / fps)
 
 
+def text_of(stride, fps):
+    """What a user said of the rows, such as "a stride of 16 at 30 fps"; '' without a stride."""
+    return 'a stride of %g at %s' % (stride, '%g fps' % fps if fps else "each video's own fps") if stride else ''
+
+
 def rows_of(seconds, stride, window, fps):
     """Rows that features of a video of `seconds` have: one for each complete window, and one at least."""
     return max(1, int((seconds * fps - window) // stride) + 1)
@@ -49,7 +54,7 @@ def check_coverage(videos, place, clip_frames=8, stated=''):
       videos: list of dataset.tables.Video.
       place: the file that says when the rows are, for messages.
       clip_frames: frames of a row, where there are no row times.
-      stated: what the user said of the rows, such as 'a stride of 16 at 30 fps'.
+      stated: what the user said of the rows, as text_of gives it.
     Raises InputError where the median of the videos is more than MAX_OFF off.
     """
     shares = np.array([coverage(video, clip_frames) for video in videos])

@@ -3,7 +3,7 @@ import os
 
 from dataset import data_root
 from dataset.features import FeatureStore
-from dataset.row_times import check_coverage
+from dataset.row_times import check_coverage, text_of
 from dataset.tables import AnnotationRules, RowTimes, read_class_names, read_info, read_labels, read_videos
 from runtime.errors import InputError
 
@@ -98,6 +98,5 @@ def feature_store(config, field, on_suspect=None):
 def coverage_warnings(data, side, videos):
     """dataset.row_times.check_coverage of the videos of a side, with what its data root says of the rows."""
     record = data_root.read(data.data_root)[side]
-    stride, fps = record.get('stride'), record.get('fps')
-    stated = 'a stride of %g at %g fps' % (stride, fps) if stride and fps else ''
+    stated = text_of(record.get('stride'), record.get('fps'))
     return check_coverage(videos, data.path(side + '_annotation'), data.clip_frames, stated)

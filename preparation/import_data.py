@@ -16,6 +16,7 @@ import numpy as np
 
 from config import of_data_root
 from dataset import data_root
+from dataset.row_times import text_of
 from dataset.samples import training_report
 from preparation.feature_survey import find_layout, read_shapes, rows_of
 from preparation.import_tables import (
@@ -94,7 +95,7 @@ def run(args):
     tables = make_tables(args.side, [video for found in imported for video in found], names)
     left_out['training videos without a usable segment'] += tables.unsegmented
     warnings = [text for part, found in zip(parts, imported)
-                for text in coverage_warnings(part, found, tables, _stated(args))]
+                for text in coverage_warnings(part, found, tables, text_of(args.stride, args.fps))]
     warnings += _unknown_classes(unknown, args.categories)
     missing = [video.name for found in imported for video in found if not video.has_features]
     settings = _settings(args, parts, names, layout, tables)
@@ -153,11 +154,6 @@ def _timing(args):
         if value is not None and not (0 < value < math.inf):
             raise InputError('--%s %s: expected more than 0' % (name, value))
     return Timing(args.stride, args.window or args.stride, args.fps)
-
-
-def _stated(args):
-    return '' if args.rescaled else 'a stride of %g at %s' % (
-        args.stride, '%g fps' % args.fps if args.fps else "each video's own fps")
 
 
 # Features

@@ -79,6 +79,9 @@ def test_coverage_says_what_the_data_root_says(config):
         % path)
     data_root.write(config.data.data_root, {'settings': {}, 'target': {'stride': 4, 'fps': 16}})
     assert ': a stride of 4 at 16 fps was given; ' in message_of(coverage_warnings, config.data, 'target', videos)
+    data_root.write(config.data.data_root, {'settings': {}, 'target': {'stride': 4, 'fps': None}})
+    assert ": a stride of 4 at each video's own fps was given; " in message_of(
+        coverage_warnings, config.data, 'target', videos)
     assert coverage_warnings(config.data, 'target', read(config)[0]) == []
 
 
