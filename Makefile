@@ -1,7 +1,8 @@
 # Environment, checks and the demo. `make` alone prints the targets.
 #
 #   VENV    folder of the virtual environment; use one folder for each Python version
-#   PYTHON  interpreter that builds the environment; default: a Python 3.7 if there is one, otherwise python3
+#   PYTHON  interpreter that builds the environment; default: the one that VENV was built with; at first, a Python 3.7
+#           if there is one, otherwise python3
 #   MODEL_DIR, RESULTS_DIR, TRAIN_FLAGS, TEST_FLAGS  folders of the demo, and further flags for its two scripts
 
 VENV ?= .venv

@@ -3,8 +3,8 @@
 #
 #   .ci/environment.sh VENV [PYTHON]
 #
-# Without PYTHON, the script takes the first Python 3.7 that runs, because the published numbers were measured
-# with TensorFlow 1.15. If there is none, it takes python3. The environment is up to date if its stamp names the
+# Without PYTHON, the script takes the interpreter that VENV was built with. For a new VENV, it takes the first
+# Python 3.7 that runs, because the published numbers were measured with TensorFlow 1.15; if there is none, python3. The environment is up to date if its stamp names the
 # same interpreter and holds the same requirements. The stamp is written last, so an interrupted installation
 # has none.
 set -euo pipefail
@@ -41,6 +41,8 @@ choose_python() {
   if [ -n "$1" ]; then
     found=$(probe "$1") || die "PYTHON=$1 does not run; give a Python 3.7 or 3.10 to 3.13"
     reason="PYTHON=$1"
+  elif [ -f "$stamp" ] && found=$(probe "$(sed -n '1s/^[^ ]* //p' "$stamp")"); then
+    reason="the one that $venv was built with"
   else
     found=""
     while IFS= read -r candidate; do
