@@ -42,7 +42,7 @@ with exit_on_ctrl_c():
     from evaluation.selection import check_common_ids, truth_of_videos
     from ops.detections import VideosOfWindows, results_of
     from runtime import snapshots
-    from runtime.files import append_text, file_lock, remove_leftovers
+    from runtime.files import append_text, file_lock, read_json, remove_leftovers
     from runtime.results_file import ENDS, Entry, ResultsFile
     from runtime.session import announce_device, new_session, tf
     from runtime.signals import SignalWatcher
@@ -305,31 +305,57 @@ def main(argv=None):
     group.add_argument('--force', action='store_true',
                        help='replace results in --results_dir that come from other snapshots, settings or data')
     arguments = parser.parse_args(argv)
+    if arguments.config is None:
+        _take_settings_of_snapshot(arguments)
     config = settings.from_arguments(arguments, settings.TEST)
     if config.test.proposals == 'uniform' and config.test.label_by != 'video':
         raise InputError('--label_by %s: windows of --proposals uniform have no anchor; give --label_by video'
                          % config.test.label_by)
     announce_device(config.threads, config.device, config.tf32)
-    check_paths(config.data, VALIDATION_PATHS)
+    has_record = snapshots.settings_path(config.model_dir, arguments.steps) is not None  # which has class names
+    check_paths(config.data, VALIDATION_PATHS + (() if has_record else ('target_categories',)))
     steps = snapshots.steps_in(config.model_dir) if arguments.steps is None else arguments.steps
     if not steps:
         raise InputError('%s: found no snapshots %s*; train first, or name their folder with --model_dir'
                          % (config.model_dir, snapshots.PREFIX))
     if config.resume not in ('auto', 'never'):
         raise InputError('--resume %r: expected auto or never; --steps names the snapshots' % config.resume)
+    config, class_names = _with_class_names(config, snapshots.settings_path(config.model_dir, steps))
     with file_lock(os.path.join(config.results_dir, LOCK_NAME)):
         remove_leftovers(config.results_dir, '|'.join(WRITTEN))
-        run(resolve_classes(config, ['target']), steps, arguments.steps is None, arguments.force)
+        run(config, steps, class_names, arguments.steps is None, arguments.force)
 
 
-def run(config, steps, skip_damaged=False, force=False):
+def _take_settings_of_snapshot(arguments):
+    """Set --config and --model_dir to the newest snapshot's, if it has a .json: a snapshot knows its settings."""
+    folder = settings.Config().model_dir if arguments.model_dir is None else arguments.model_dir
+    path = snapshots.settings_path(folder, arguments.steps)
+    if path:
+        arguments.config, arguments.model_dir = path, folder
+        say('settings of %s, but for flags (--config names others)' % path)
+
+
+def _with_class_names(config, snapshot):
+    """(`config` with the number of target classes, their names): of their list, or if absent, of the snapshot.
+
+    `snapshot`: path of the .json of a snapshot, or None. Raises InputError where there are no names.
+    """
+    path = config.data.path('target_categories')
+    if not os.path.lexists(path) and snapshot:
+        names = trained_on.class_names(read_json(snapshot), 'target')
+        if names:
+            say('found no class names at %s: those of the snapshots are used' % path)
+            return settings.override(config, target_classes=len(names)), names
+    return resolve_classes(config, ['target']), read_class_names(path)
+
+
+def run(config, steps, class_names, skip_damaged=False, force=False):
     """Test the snapshots of `steps` in turn; with `skip_damaged`, damaged ones are reported and skipped.
 
     Raises snapshots.Damaged where damaged ones are not skipped, or all are damaged, and InputError where a snapshot
     or the results that are there do not belong to this run; with `force`, such results are replaced.
     """
     report, damage = Report(config.results_dir), Damage(len(steps) if skip_damaged else 1)
-    class_names = read_class_names(config.data.path('target_categories'))
     files = {step: ResultsFile(os.path.join(config.results_dir, RESULTS_NAME % step),
                                origin_of(checksums, config, class_names))
              for step, checksums in check_snapshots(config, steps, damage).items()}
@@ -383,7 +409,7 @@ def check_snapshots(config, steps, damage):
     Raises InputError where one has another network, or was trained on other class names or videos; with
     config.accept_changes that is a warning.
     """
-    (here, reason), checksums, compared = target_trained_on(config), {}, set()
+    (here, reason), checksums, compared, windows = target_trained_on(config), {}, set(), set()
     if reason:
         say('warning: of what the snapshots were trained on, only the class names are compared: %s' % reason)
     for step in steps:
@@ -391,6 +417,7 @@ def check_snapshots(config, steps, damage):
 
         def differences(saved):
             texts, there = settings.differences(saved, config, ['model'], settings.TEST), saved.get('trained_on')
+            windows.add(saved.get('data', {}).get('window_seconds', config.data.window_seconds))
             if isinstance(there, dict):  # it is absent where an older version of this code wrote the snapshot
                 compared.add(step)
                 texts += trained_on.differences(there, here, config.data, ordered=False)
@@ -400,6 +427,9 @@ def check_snapshots(config, steps, damage):
 
         with damage.reported():
             checksums[step] = snapshots.check_settings(prefix, differences)
+    for seconds in windows - {config.data.window_seconds}:
+        say('warning: trained with --window_seconds %g, tested with %g: actions look longer or shorter to the network'
+            % (seconds, config.data.window_seconds))
     unknown = ', '.join('%d' % step for step in checksums if step not in compared)
     if unknown:
         say('warning: the snapshots of these steps do not say what they were trained on: %s; make sure that it was '

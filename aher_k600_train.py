@@ -29,7 +29,7 @@ with exit_on_ctrl_c():
         training_stream,
         training_tables,
     )
-    from dataset import trained_on
+    from dataset import data_root, trained_on
     from ops.updates import UpdateChain
     from runtime import snapshots
     from runtime.files import file_lock, remove_leftovers
@@ -338,7 +338,8 @@ class Trainer:
             raise InputError('step %d: variable %s is not finite, so no snapshot is written; the last snapshot '
                              'stays; lower --learning_rate, or give --on_nan skip' % (number, name))
         log.flush()
-        record = dict(settings.to_dict(self.config), trained_on=self.tables.trained_on)
+        record = dict(settings.to_dict(self.config), trained_on=self.tables.trained_on,
+                      rows=data_root.rows_of(self.config.data.data_root))
         saved = snapshots.save(session, self.parts, self.config.model_dir, number, record,
                                {'window': log.window._asdict()}, self.config.train.max_to_keep)
         self._saved = number

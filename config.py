@@ -445,8 +445,9 @@ def add_flags(parser, script):
         group = parser.add_argument_group(title)
         for setting in part.settings:
             if setting.name == 'config':
-                group.add_argument('--config', default=setting.default, metavar='PRESET|JSON',
-                                   help='%s (default: %s)' % (setting.help, setting.default))
+                default = 'the .json of the newest snapshot in --model_dir, otherwise ' if script == TEST else ''
+                group.add_argument('--config', metavar='PRESET|JSON',
+                                   help='%s (default: %s%s)' % (setting.help, default, setting.default))
             elif setting.name == 'faults' and script == TRAIN:
                 group.add_argument('--mode', choices=sorted(MODES), help='%s (default: mended)' % setting.help)
             elif script in setting.scripts and setting.flag:
@@ -462,9 +463,11 @@ def from_arguments(arguments, script):
 
     Raises InputError where a setting cannot be used.
     """
-    config = _base_config(arguments.config)
-    if arguments.data_root is not None or arguments.config in PRESETS:  # a snapshot's .json has these settings
-        config = _with_data_root(config, arguments.data_root)
+    name = arguments.config or Config().config
+    config = _base_config(name, script)
+    knows_data = name not in PRESETS and os.path.realpath(config.data.data_root) == os.path.realpath(
+        config.data.data_root if arguments.data_root is None else arguments.data_root)
+    config = _with_data_root(config, arguments.data_root, only_new_paths=knows_data)
     readable = {setting.name: setting for setting, _ in _settings_of(config) if script in setting.scripts}
     given = {name: getattr(arguments, name) for name, setting in readable.items()
              if setting.flag and name != 'config' and getattr(arguments, name) is not None}
@@ -482,13 +485,20 @@ def from_arguments(arguments, script):
     return check(override(config, **given))
 
 
-def _base_config(name):
-    """The preset `name`, or the settings in the JSON file `name`, without those of that one run."""
+def _base_config(name, script):
+    """The preset `name`, or the settings in the JSON file `name`, without those of that one run.
+
+    For a test, these are all that change nothing of what the training computed, such as --device and --bad_data.
+    """
     if name in PRESETS:
         return PRESETS[name]
     if not os.path.exists(name):
         raise InputError('--config %s: expected %s, or the .json file beside a snapshot' % (name, ', '.join(PRESETS)))
-    return override(from_dict(read_json(name), name), resume='auto', accept_changes=False)
+    own = ['resume', 'accept_changes']
+    if script == TEST:
+        own += ['threads', 'device', 'tf32'] + [setting.name for setting in _DATA if setting.resumable]
+    defaults = dict(Config()._asdict(), **DataConfig()._asdict())
+    return override(from_dict(read_json(name), name), **{name: defaults[name] for name in own})
 
 
 def of_data_root(folder):
@@ -499,10 +509,14 @@ def of_data_root(folder):
     return check(override(_with_data_root(PRESETS['k600'], folder), data_root=folder))
 
 
-def _with_data_root(config, folder):
+def _with_data_root(config, folder, only_new_paths=False):
     """`config` with the settings that a data root says of itself, in its data.json (dataset/data_root.py).
 
-    `folder` is the data root; None: that of `config`.
+    Args:
+      config: a Config.
+      folder: the data root; None: that of `config`.
+      only_new_paths: whether `config` knows this data root already, from a training: then only paths are added that
+        it does not know, such as those of videos that were imported after the training.
     """
     folder = config.data.data_root if folder is None else folder
     path, found = os.path.join(folder, data_root.NAME), data_root.read(folder)['settings']
@@ -510,6 +524,9 @@ def _with_data_root(config, folder):
     if unknown:
         raise InputError('%s: found the settings %s, which cannot be set there; import the data again'
                          % (path, ', '.join(sorted(unknown))))
+    if only_new_paths:
+        known = {name for name in DATA_PATHS if getattr(config.data, name) != getattr(DataConfig(), name)}
+        found = {name: value for name, value in found.items() if name in set(DATA_PATHS) - known}
     return from_dict({part: {name: value for name, value in found.items() if name in PARTS[part]._fields}
                       for part in ('model', 'data')}, path, config)
 

@@ -40,7 +40,7 @@ from runtime.session import tf
 MAX_TRIES = 1000  # samples that are tried in place of one
 TRAINING_PATHS = ('source_info', 'source_annotation', 'source_labels', 'source_features', 'source_clips',
                   'target_info', 'target_annotation', 'target_labels', 'target_categories', 'target_clips')
-VALIDATION_PATHS = ('target_info', 'target_annotation', 'target_categories', 'target_features')
+VALIDATION_PATHS = ('target_info', 'target_annotation', 'target_features')
 STORES = ('source_features', 'source_clips', 'target_clips', 'target_features')  # of these, paths of features
 
 

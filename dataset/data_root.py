@@ -12,6 +12,7 @@ from runtime.files import read_json, write_json
 
 NAME = 'data.json'
 PARTS = ('settings', 'source', 'target')
+OF_ROWS = ('stride', 'window', 'fps', 'row_seconds')  # what a side says of when its rows are
 
 
 def read(data_root):
@@ -25,6 +26,13 @@ def read(data_root):
         if not isinstance(content, dict) or not all(isinstance(content.get(part, {}), dict) for part in PARTS):
             raise InputError('%s: expected an object of objects %s; import the data again' % (path, ', '.join(PARTS)))
     return dict({part: {} for part in PARTS}, **content)
+
+
+def rows_of(data_root):
+    """{side: what its data.json says of when the rows of features are}, for the record of a snapshot."""
+    content = read(data_root)
+    return {side: {name: content[side][name] for name in OF_ROWS if content[side].get(name) is not None}
+            for side in PARTS[1:]}
 
 
 def write(data_root, content):

@@ -32,6 +32,12 @@ def describe(data, left=None, **videos):
     return described
 
 
+def class_names(record, side):
+    """The class names of a side that the record of a snapshot has, in order; None where it has none."""
+    described = record.get('trained_on')
+    return described.get(side, {}).get('class_names') if isinstance(described, dict) else None
+
+
 def _digests(videos, data):
     """{name of TABLES: digest}. Parts that the authors' data do not have are there only where the data have them."""
     by_name = sorted(videos, key=lambda video: video.name)

@@ -52,7 +52,7 @@ PARTS = collections.OrderedDict([  # name of a part of a split: the side of its 
 USED = tuple(PARTS)[:3]
 CHOICES = ('source_list', 'target_list', 'source_share', 'source_count', 'seed')
 OF_A_SIDE = ('layout', 'key', 'row_seconds', 'first_row_second')  # settings that both sides have from the data set
-OF_A_RECORD = ('stride', 'window', 'fps', 'row_seconds', 'window_seconds')  # of data.json that stay true of a split
+OF_A_RECORD = data_root.OF_ROWS + ('window_seconds',)  # of data.json that stay true of a split
 
 
 class Annotated(NamedTuple):

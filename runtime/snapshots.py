@@ -31,7 +31,7 @@ PARTIAL = 'snapshot.partial'            # the temporary folder
 ENDS = re.compile(r'\.(index|json|meta|data-\d{5}-of-\d{5})$')  # of the names of a checkpoint's files
 SETTINGS = ('model', 'train', 'data')   # objects in the settings of a training run
 ITSELF = 'sha256_of_the_rest'           # key in a .json: _checksum of the record without this key
-DIFFERS = '%s.json: trained with %s; give the same flags and data, or --accept_changes on'
+DIFFERS = '{0}.json: trained with {1}; give --config {0}.json and the same data, or --accept_changes on'
 
 
 class Damaged(InputError):
@@ -72,6 +72,13 @@ def path(folder, step):
 def steps_in(folder, prefix=PREFIX):
     """Steps of the snapshots in `folder`, in rising order."""
     return _steps(folder, prefix, r'\.index')
+
+
+def settings_path(folder, steps=None):
+    """Path of the .json of the newest snapshot in `folder`, of `steps` if given; None where there is none."""
+    steps = steps_in(folder) if steps is None else sorted(steps)
+    found = [path(folder, step) + '.json' for step in steps]
+    return next(filter(os.path.exists, reversed(found)), None)
 
 
 def _steps(folder, prefix, end):
@@ -289,7 +296,7 @@ def check_settings(prefix, differences):
     record = verify(prefix, 'files', 'model')
     different = differences(record)
     if different:
-        raise InputError(DIFFERS % (prefix, ', '.join(different)))
+        raise InputError(DIFFERS.format(prefix, ', '.join(different)))
     return record['files']
 
 
@@ -383,7 +390,7 @@ def find_start(folder, resume, differences, accept_changes=False, check_progress
     if different and accept_changes:
         print(printable('warning: %s.json: trained with %s' % (start.prefix, ', '.join(different))), flush=True)
     elif different:
-        raise InputError(DIFFERS % (start.prefix, ', '.join(different)))
+        raise InputError(DIFFERS.format(start.prefix, ', '.join(different)))
     return start
 
 

@@ -125,9 +125,13 @@ def test_the_settings_beside_a_snapshot(tmp_path):
 def test_what_is_of_one_run_is_not_taken_from_a_snapshot(tmp_path):
     path = str(tmp_path / 'settings.json')
     with open(path, 'w') as file:
-        json.dump(settings.to_dict(config_of(TRAIN, '--resume', 'never', '--accept_changes', 'on')), file)
+        json.dump(settings.to_dict(config_of(
+            TRAIN, '--resume', 'never', '--accept_changes', 'on', '--threads', '1', '--device', 'cpu', '--bad_data',
+            'skip', '--workers', '3')), file)
     config = config_of(TRAIN, '--config', path)
-    assert config.resume == 'auto' and not config.accept_changes
+    assert config.resume == 'auto' and not config.accept_changes and config.threads == 1
+    config = config_of(TEST, '--config', path)
+    assert (config.threads, config.device, config.data.bad_data, config.data.workers) == (0, 'auto', 'stop', 0)
 
 
 def test_a_flag_is_not_abbreviated(capsys):
@@ -195,13 +199,25 @@ def test_a_data_root_overrides_presets_and_flags_override_it(tmp_path):
     assert given.data.moment_clips == 2
 
 
-def test_the_json_of_a_snapshot_keeps_its_settings_unless_a_data_root_is_given(tmp_path):
+def test_the_json_of_a_snapshot_keeps_its_settings_unless_another_data_root_is_given(tmp_path):
     flags, path = make_data_root(tmp_path), str(tmp_path / 'step.json')
     trained = config_of(TRAIN, '--feature_width', '8', *flags)
     with open(path, 'w') as file:
         json.dump(settings.to_dict(trained), file)
     assert config_of(TEST, '--config', path).model.feature_width == 8
-    assert config_of(TEST, '--config', path, *flags).model.feature_width == 12
+    assert config_of(TEST, '--config', path, *flags).model.feature_width == 8
+    (tmp_path / 'other').mkdir()
+    assert config_of(TEST, '--config', path, *make_data_root(tmp_path / 'other')).model.feature_width == 12
+
+
+def test_what_was_imported_after_the_training_is_tested(tmp_path):
+    flags, path = make_data_root(tmp_path), str(tmp_path / 'step.json')
+    trained = config_of(TRAIN, '--set', 'target_row_seconds=0.25', *flags)
+    with open(path, 'w') as file:
+        json.dump(settings.to_dict(trained), file)
+    make_data_root(tmp_path, ground_truth='truth.json', target_features='new', target_row_seconds=2.0)
+    data = config_of(TEST, '--config', path, *flags).data
+    assert (data.ground_truth, data.target_features, data.target_row_seconds) == ('truth.json', 'feats', 0.25)
 
 
 @pytest.mark.parametrize('changes, message', [

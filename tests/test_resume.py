@@ -344,7 +344,7 @@ def test_what_is_trained_already_and_changed_tables(tmp_path, capsys):
     other = {'target': dict(TRAINED_ON['target'], labels='y')}
     for changed in (config, small_config(tmp_path)):  # trained already, or not
         with pytest.raises(InputError, match=r'step_0.json: trained with 1 target videos with other labels \(this '
-                                             r'run: 1; .*k600_train_val_gt.txt\); give the same flags and data, or '):
+                                             r'run: 1; .*k600_train_val_gt.txt\); give --config '):
             train_small(changed, trained_on=other)
     train_small(small_config(tmp_path, accept_changes=True), trained_on=other)
     assert snapshots.steps_in(config.model_dir) == list(range(9))
@@ -568,7 +568,7 @@ def test_a_damaged_snapshot_is_not_tested(runs, capsys):
         data.truncate(50)
     config = tiny(world, 'harmed')._replace(results_dir=str(world / 'harmed_results'))
     with pytest.raises(InputError, match='data-00000-of-00001: damaged'):
-        aher_k600_test.run(config, [7])
+        aher_k600_test.run(config, [7], ['a'])
 
 
 if __name__ == '__main__':

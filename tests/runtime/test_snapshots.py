@@ -275,7 +275,8 @@ def test_other_settings_are_refused_or_accepted(small, capsys):
         with pytest.raises(InputError) as caught:
             call()
         assert str(caught.value) == (
-            "%s.json: trained with model {'width': 4}; give the same flags and data, or --accept_changes on" % prefix)
+            "{0}.json: trained with model {{'width': 4}}; give --config {0}.json and the same data, or "
+            '--accept_changes on'.format(prefix))
         assert not isinstance(caught.value, snapshots.Damaged)
     capsys.readouterr()
     assert snapshots.find_start(small.folder, 'auto', differ, accept_changes=True).step == 1
