@@ -220,29 +220,34 @@ def has_line_end(path):
 def _read_csv(path):
     """Numbers of a CSV file, float64 [rows, columns]."""
     with open(path, 'rb') as file:
-        _check_csv_header(path, file.readline(MAX_LINE))
-        lines = file.readlines()
+        first = file.readline(MAX_LINE).lstrip(b'\xef\xbb\xbf')
+        lines = ([] if _is_csv_header(path, first) else [first]) + file.readlines()
+        number = 1 if lines and lines[0] is first else 2
     values = _parse_csv(lines)
     if values is None:
-        raise _csv_error(path, lines)
+        raise _csv_error(path, lines, number)
     return values
 
 
-def _check_csv_header(path, header):
-    """Raise InputError where the first row is numbers: it would be taken for column names, and lost.
+def _is_csv_header(path, row):
+    """Whether the first row of a CSV holds column names, not numbers.
 
     Empty cells do not make it a header row, unless all are empty. Column names may be numbers that count from 0, as
-    those of pandas do, or from 1; pandas leaves the name above its row numbers empty.
+    those of pandas do, or from 1; pandas leaves the name above its row numbers empty. Raises InputError where other
+    numbers could be either: complete ones, or some with empty cells.
     """
-    cells = [cell.strip(b' \t"') for cell in header.lstrip(b'\xef\xbb\xbf').rstrip(b'\r\n').split(b',')]
+    cells = [cell.strip(b' \t"') for cell in row.rstrip(b'\r\n').split(b',')]
     cells = cells if cells[0] else cells[1:]
     try:
         numbers = [float(cell) for cell in cells if cell.lower() not in CSV_EMPTY]
     except ValueError:
-        return
-    if numbers and numbers not in [list(range(first, first + len(cells))) for first in (0, 1)]:
-        raise InputError('%s: row 1: found numbers (%s, …), expected a header row, then rows of numbers; add a row '
-                         'of column names above' % (path, numbers[0]))
+        return True
+    if not numbers or numbers in [list(range(first, first + len(cells))) for first in (0, 1)]:
+        return True
+    if len(numbers) == len(cells) and any(np.isfinite(number) and number != int(number) for number in numbers):
+        return False  # column names have no fractions
+    raise InputError('%s: row 1: found numbers (%s, …), which may be features or column names; add a row of column '
+                     'names above' % (path, numbers[0]))
 
 
 def _parse_csv(lines):
@@ -264,10 +269,10 @@ def _parse_csv(lines):
     return None
 
 
-def _csv_error(path, lines):
-    """An InputError with the row and column, from 1, of the first cell that is no number."""
+def _csv_error(path, lines, first):
+    """An InputError with the row and column of the first cell that is no number; lines[0] is row number `first`."""
     width = None
-    for row, line in enumerate(lines, start=2):
+    for row, line in enumerate(lines, start=first):
         cells = [] if line.isspace() else line.decode('utf-8', 'backslashreplace').rstrip('\r\n').split(',')
         for column, cell in enumerate(cells, start=1):
             if not CSV_NUMBER.match(cell) or np.isinf(float(cell.strip('" \t\r'))):

@@ -435,18 +435,27 @@ def test_hdf5_leads_nowhere_else(tmp_path):
     np.testing.assert_array_equal(store.read('there'), NUMBERS)
 
 
-@pytest.mark.parametrize('header, is_one', [
-    ('1,2.5,3,4', False), ('0,0,0,0', False), ('nan,nan,nan,nan', False), ('2,3,4,5', False),
-    ('"1","7","3","4"', False), ('1.5,2.5,3.5,', False), ('1,2,3,', False), ('0,,2,3', False), ('1.5,"",NA,7', False),
-    ('5,null,N/A,"None"', False), ('1.5,x,,', True), ('NA,NA,NA,NA', True),
-    ('0,1,2,3', True), ('1,2,3,4', True), ('f0,1,2,3', True), ('a,b,c,d', True), (',,,', True)])
-def test_a_csv_without_its_header_row_is_refused(tmp_path, header, is_one):
+@pytest.mark.parametrize('header', ['1.5,x,,', 'NA,NA,NA,NA', '0,1,2,3', '1,2,3,4', 'f0,1,2,3', 'a,b,c,d', ',,,'])
+def test_a_header_row_of_a_csv_is_no_row_of_features(tmp_path, header):
     write(str(tmp_path / 'v.csv'), header + '\n5,6,7,8\n')
-    store = FeatureStore(str(tmp_path), WIDTH)
-    if is_one:
-        assert store.read('v').tolist() == [[5, 6, 7, 8]]
-    else:
-        assert 'v.csv: row 1: found numbers (' in message_of(store.read, 'v')
+    assert FeatureStore(str(tmp_path), WIDTH).read('v').tolist() == [[5, 6, 7, 8]]
+
+
+@pytest.mark.parametrize('first', ['1,2.5,3,4', '\ufeff1,2.5,3,4', '"1","2.5","3","4"', '1e0, 25e-1 ,3.0,4\r'])
+def test_a_csv_may_lack_its_header_row(tmp_path, first):
+    write(str(tmp_path / 'v.csv'), first + '\n5,6,7,8\n')
+    assert FeatureStore(str(tmp_path), WIDTH).read('v').tolist() == [[1, 2.5, 3, 4], [5, 6, 7, 8]]
+    assert FeatureStore(str(tmp_path), WIDTH).shape('v') == (2, 4)
+    write(str(tmp_path / 'v.csv'), '1,2.5,3,4\n5,x,7,8\n')
+    assert "v.csv: row 2, column 2: found 'x'" in message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
+
+
+@pytest.mark.parametrize('first', [
+    '0,0,0,0', 'nan,nan,nan,nan', '2,3,4,5', '"1","7","3","4"', '1.5,2.5,3.5,', '1,2,3,', '0,,2,3', '1.5,"",NA,7',
+    '5,null,N/A,"None"'])
+def test_a_csv_whose_first_row_may_be_names_or_features_is_refused(tmp_path, first):
+    write(str(tmp_path / 'v.csv'), first + '\n5,6,7,8\n')
+    assert 'v.csv: row 1: found numbers (' in message_of(FeatureStore(str(tmp_path), WIDTH).read, 'v')
 
 
 @pytest.mark.parametrize('filters', [(), ('shuffle',), ('fletcher32',), ('shuffle', 'fletcher32')])
