@@ -18,7 +18,7 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-from dataset import trained_on
+from dataset import data_root, trained_on
 from dataset.bad_data import BadData
 from dataset.features import FeatureStore, interpolate
 from dataset.row_times import row_seconds
@@ -172,6 +172,10 @@ def check_paths(data, names):
     paths = [FeatureStore(data.path(name), 0).path if name in STORES else data.path(name) for name in names]
     missing = [path for path in paths if not os.path.exists(path)]
     if missing:
+        advice = data_root.why_missing(data.data_root, [
+            name for name, path in zip(names, paths) if not os.path.exists(path)])
+        if advice:
+            raise InputError(advice)
         raise InputError('not found: %s; docs/data.md describes these files (--data_root and the path flags name '
                          'other places); `make demo` needs no data' % ', '.join(missing))
 

@@ -28,6 +28,23 @@ def read(data_root):
     return dict({part: {} for part in PARTS}, **content)
 
 
+def why_missing(data_root, names):
+    """What to do where files of these fields of DataConfig are missing; '' where no import has made `data_root`.
+
+    Raises InputError as `read` does.
+    """
+    content = read(data_root)
+    made = [side for side in PARTS[1:] if content[side]]
+    for side in PARTS[1:]:
+        if made and side not in made and any(name.startswith(side) for name in names):
+            return '%s has no %s side yet; import it: python3 prepare_data.py import --side %s --data_root %s …' % (
+                os.path.join(data_root, NAME), side, side, data_root)
+    if made and 'target_features' in names and 'target_features' not in content['settings']:
+        return '%s has no target videos to be searched; import the target side again, with --untrimmed' % (
+            os.path.join(data_root, NAME))
+    return ''
+
+
 def rows_of(data_root):
     """{side: what its data.json says of when the rows of features are}, for the record of a snapshot."""
     content = read(data_root)

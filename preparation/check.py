@@ -25,7 +25,7 @@ from runtime.files import read_json, repeated_keys
 from runtime.machine import usable_cores
 
 NAME = 'check'
-MISSING = 'missing features'  # the kind of these defects
+MISSING, DATA_ROOT = 'missing features', 'data root'  # kinds of defects that --bad_data does not skip
 MAX_SHOWN = 10  # messages of a kind that are listed; the others are counted
 OUTSIDE_SECONDS = 1  # by which a segment of the ground truth may end after its video, whose duration is often rounded
 SAMPLE = 100    # videos of each folder or HDF5 file whose features are read by default
@@ -52,17 +52,18 @@ def run(args):
             print('%s\n%s' % (heading, messages))
     counts = found.defects.counts
     if counts:
-        raise InputError('%s: found %d defects of %d kinds, listed above; correct them, or train and test with %s' % (
-            config.data.data_root, sum(counts.values()), len(counts), _remedies(counts)))
+        raise InputError('%s: found %s of %s, listed above; correct them%s' % (
+            config.data.data_root, counted(sum(counts.values()), 'defect'), counted(len(counts), 'kind'),
+            _remedies(counts)))
     print('no defects found')
 
 
 def _remedies(counts):
-    """The flags that train and test in spite of defects; `counts`: {kind: number}."""
+    """A text: the flags that train and test in spite of defects, if any do; `counts`: {kind: number}."""
     flags = ['--missing drop, which leaves out videos without features'] if MISSING in counts else []
-    if set(counts) != {MISSING}:
+    if set(counts).difference({MISSING, DATA_ROOT}):
         flags.append('--bad_data skip, which leaves out as many videos as --max_bad_share and --max_bad_videos allow')
-    return ', and '.join(flags)
+    return ', or train and test with ' + ', and '.join(flags) if flags else ''
 
 
 class Messages:
@@ -110,12 +111,13 @@ def check(config, sample=SAMPLE):
     Features are read for `sample` videos of each folder or HDF5 file; None: for all videos.
     """
     data, found, entries, videos = config.data, Findings(Messages(), Messages(), []), {}, {}
-    names = {side: _check_class_names(side, config, found) for side in ('source', 'target')}
+    sides = _sides(data, found)
+    names = {side: _check_class_names(side, config, found) for side in sides}
     for side in names:
         with found.defects.of('annotation'):
             entries[side] = _check_duplicates(data.path(side + '_annotation'), found)
-    tested = _has_validation(data, found)
-    for side, subset in (('source', 'training'), ('target', 'training')) + (('target', 'validation'),) * tested:
+    tested = 'target' in sides and _has_validation(data, found)
+    for side, subset in [(side, 'training') for side in sides] + [('target', 'validation')] * tested:
         videos[side, subset] = _check_tables(side, subset, config, names[side], found)
         if not found.defects.counts.get('class names'):  # otherwise a line number is not the class index
             _check_segment_labels(side, subset, videos[side, subset], entries.get(side), names[side], data, found)
@@ -125,16 +127,31 @@ def check(config, sample=SAMPLE):
     for field, side, subset, by_clip in (
             ('source_features', 'source', 'training', windows), ('source_clips', 'source', 'training', True),
             ('target_clips', 'target', 'training', True),
-            ('target_features', 'target', 'validation', windows))[:3 + tested]:
-        with found.defects.of('features'):
-            _check_features(field, videos[side, subset], by_clip, config, sample, found)
+            ('target_features', 'target', 'validation', windows)):
+        if (side, subset) in videos:
+            with found.defects.of('features'):
+                _check_features(field, videos[side, subset], by_clip, config, sample, found)
     return found
+
+
+def _sides(data, found):
+    """The sides to check: both, but for one that has not been imported yet, which is a defect."""
+    sides = []
+    for side in ('source', 'target'):
+        name = side + '_info'
+        with found.defects.of(DATA_ROOT) as on_error:
+            advice = '' if os.path.lexists(data.path(name)) else data_root.why_missing(data.data_root, [name])
+            if advice:
+                on_error(advice)
+            else:
+                sides.append(side)
+    return sides
 
 
 def _has_validation(data, found):
     """Whether there are videos to test; a data root that was imported for training alone names no target_features."""
     path = os.path.join(data.data_root, data_root.NAME)
-    with found.defects.of('data root'):
+    with found.defects.of(DATA_ROOT):
         imported = data_root.read(data.data_root)['settings']
         if imported and 'target_features' not in imported and data.target_features == settings.DataConfig(
                 ).target_features:

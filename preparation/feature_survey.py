@@ -30,6 +30,7 @@ class Layout(NamedTuple):
     layout: str  # tc or ct
     width: int   # C
     why: str     # for people
+    is_assumed: bool = False  # whether neither the shapes nor the durations say it
 
 
 def read_shapes(path, names, key):
@@ -44,7 +45,7 @@ def read_shapes(path, names, key):
     return Shapes(path, key, axes)
 
 
-def find_layout(stores, given, expected_rows, known_width):
+def find_layout(stores, given, expected_rows, known_width, may_assume=False):
     """The Layout that the features of one side have in common.
 
     Args:
@@ -52,6 +53,8 @@ def find_layout(stores, given, expected_rows, known_width):
       given: 'tc' or 'ct' where the user says it, else None.
       expected_rows: {name: T that the duration of the video says}, of some names.
       known_width: C of the other side's features; 0: unknown.
+      may_assume: whether features of one shape, of which neither a duration nor the width is known, are taken to be
+        stored row by row. If they are not, the other side's width will differ.
     Raises InputError where the shapes allow both layouts.
     """
     axes = [pair for shapes in stores for pair in shapes.axes.values()]
@@ -67,6 +70,8 @@ def find_layout(stores, given, expected_rows, known_width):
                       (_fit_width(widths, known_width), 'the width of the other side fits')):
         if len(fits) == 1:
             return Layout(fits[0], widths[fits[0]][0], why)
+    if may_assume and not expected_rows and not known_width and widths['tc'][0] != widths['ct'][0]:
+        return Layout('tc', widths['tc'][0], 'assumed', True)
     raise InputError('%s: found %d features, most of shape %s, where nothing says which axis is time; give --layout '
                      'tc (time first) or --layout ct (time last)' % (
                          stores[0].path, len(axes), [widths[layout][0] for layout in ('ct', 'tc')]))

@@ -96,7 +96,7 @@ def run(args):
     left_out['training videos without a usable segment'] += tables.unsegmented
     warnings = [text for part, found in zip(parts, imported)
                 for text in coverage_warnings(part, found, tables, text_of(args.stride, args.fps))]
-    warnings += _unknown_classes(unknown, args.categories)
+    warnings += _unknown_classes(unknown, args.categories) + _layout_warnings(layout)
     missing = [video.name for found in imported for video in found if not video.has_features]
     settings = _settings(args, parts, names, layout, tables)
     record = _record(args, parts, names, tables, missing, +left_out)
@@ -169,10 +169,17 @@ def _survey(parts, timing, args, content):
                          if video.name in files and timing.rows(video)})
     other = 'target' if args.side == 'source' else 'source'
     known = content['settings'].get('feature_width', 0) if content[other] else 0
-    layout = find_layout(shapes, args.layout, expected, known)
+    layout = find_layout(shapes, args.layout, expected, known, may_assume=not args.rescaled)
     rows = [rows_of(found, layout) for found in shapes]
     check_width(layout.width, ', '.join(part.path for part in parts), content, args.side)
     return layout, rows
+
+
+def _layout_warnings(layout):
+    """A warning where the Layout is a guess."""
+    return ['all features have the same shape, and nothing says which axis is time; they are taken to have %s; if '
+            'the last axis is time, import again with --layout ct' % counted(layout.width, 'column')
+            ] if layout.is_assumed else []
 
 
 # What is written

@@ -114,7 +114,8 @@ def _clips_part(args):
     folders = {name.partition('/')[0] for name in clips}
     if not clips or folders <= set(SUBSET_FOLDERS):
         raise InputError('--clips %s: found %s, expected a folder for each class with the features of its clips; '
-                         'give videos without classes with --untrimmed' % (
+                         'name the folder that holds those of the classes, and give videos without classes with '
+                         '--untrimmed' % (
                              args.clips, 'no folder with features' if not clips else
                              'the folders %s, which are subsets' % ', '.join(sorted(folders))))
     ids = _ids(clips)

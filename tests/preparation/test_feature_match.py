@@ -86,6 +86,16 @@ def test_where_nothing_decides_the_user_is_asked(pairs):
     assert 'give --layout tc (time first) or --layout ct' in message_of(lambda: found_layout(*pairs))
 
 
+def test_equal_shapes_may_be_taken_to_have_a_row_for_each_clip():
+    def found(*pairs, expected=None, known=0):
+        return find_layout([shapes(*pairs)], None, expected or {}, known, may_assume=True)
+
+    assert found((9, 12), (9, 12)) == Layout('tc', 12, 'assumed', True)
+    assert found((9, 12), (9, 12), known=9) == Layout('ct', 9, 'the width of the other side fits')
+    for pairs, more in ([(12, 12)], {}), ([(9, 12)], {'known': 7}), ([(9, 12)], {'expected': {'n0': 50}}):
+        assert 'give --layout' in message_of(lambda: found(*pairs, **more))
+
+
 def test_features_of_another_width_are_named():
     stored = shapes(*[(rows, 8) for rows in range(5, 25)] + [(5, 9)])
     assert rows_of(shapes((5, 8), (6, 8)), Layout('tc', 8, '')) == {'n0': 5, 'n1': 6}

@@ -15,6 +15,7 @@ from data_sets import ROOT, message_of, report_of
 
 import prepare_data
 from config import of_data_root
+from data_loader import TRAINING_PATHS, check_paths
 from dataset import data_root
 from dataset.bad_data import BadData
 from dataset.side import feature_store, read_side
@@ -529,3 +530,16 @@ def test_the_authors_annotation_of_kinetics(real, tmp_path):
     truth = read_json(str(root / 'ground_truth.json'))['database']
     assert sum(len(video['annotations']) for video in truth.values()) == 9638
     assert truth[made[0]]['annotations'][0] == {'segment': [48.91, 109.17], 'label': 'abseiling'}
+
+
+def test_what_a_data_root_with_one_side_lacks_is_named(tmp_path, capsys):
+    root = tmp_path / 'root'
+    save(tmp_path / 'clips' / 'yoga', a=9, b=9)
+    printed = imported(root, 'target', '--clips', tmp_path / 'clips', '--stride', 16, '--fps', 15)
+    assert 'warning: all features have the same shape' in printed and 'taken to have 3 columns' in printed
+    advice = '%s has no source side yet; import it: python3 prepare_data.py import --side source' % (
+        root / 'data.json')
+    assert advice in message_of(check_paths, of_data_root(str(root)).data, TRAINING_PATHS)
+    with pytest.raises(InputError, match='found 1 defect of 1 kind, listed above; correct them$'):
+        prepare_data.main(['check', '--data_root', str(root)])
+    assert advice in capsys.readouterr().out
