@@ -30,11 +30,14 @@ lint: env  ## run ruff
 test: lint  ## run ruff, then all tests
 	$(RUN) -m pytest
 
-demo: env  ## make the small synthetic data, train, test three snapshots, evaluate: a table and figures
+demo: env  ## make the small synthetic data, train, test three snapshots, evaluate: a table, figures, four pictures
 	$(RUN) prepare_data.py demo --out data/demo --seed 0
 	$(RUN) prepare_data.py annotation --data_root data/demo
 	$(RUN) aher_k600_train.py --config demo --model_dir "$(MODEL_DIR)" $(TRAIN_FLAGS)
 	$(RUN) aher_k600_test.py --config demo --model_dir "$(MODEL_DIR)" --results_dir "$(RESULTS_DIR)" $(TEST_FLAGS)
+	$(RUN) aher_k600_localize.py data/demo/Kinetics-600/csv_p3d_clip_val_untrim_512 --snapshot "$(MODEL_DIR)" \
+	  --annotation data/demo/cvs_records_k600/k600_annotation_json.json \
+	  --ground_truth data/demo/k600_val_action.json --first 4 --out "$(RESULTS_DIR)/found"
 
 ablation: env  ## train and test every variant on new worlds: a table and figures in experiments/; takes hours
 	$(RUN) experiments/ablation.py

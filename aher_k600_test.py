@@ -17,7 +17,6 @@ with exit_on_ctrl_c():
 
     import aher_model as aher
     import config as settings
-    from aher_model import BACKBONE, HEADS, TARGET_CLASSIFIER, TRANSFER
     from data_loader import (
         VALIDATION_PATHS,
         check_paths,
@@ -79,21 +78,9 @@ class Tester(NamedTuple):
 def build(config):
     """Config → Tester. The list of bad data starts anew: a skipped video is never kept, so it is read again."""
     stream, samples = validation_stream(config)
-    layers, transfer = stored_once(aher.transfer(aher.classifier(config.model, TARGET_CLASSIFIER), config.model))
-    prediction = aher.localize(aher.pyramid(stream.batch.features, config.model), layers, config.model)
-    detect = aher.candidates if config.data.window_seconds else aher.detect
-    groups = [BACKBONE, HEADS, TARGET_CLASSIFIER] + ([TRANSFER] if config.model.transfer == 'mlp' else [])
+    detector = aher.detector(stream.batch.features, stream.batch.seconds, config)
     return Tester(stream, samples, [number for number, window in enumerate(samples) if window.first == 0],
-                  snapshots.part_of(aher.group_variables(*groups)), transfer,
-                  detect(prediction, stream.batch.seconds, config.model, config.test))
-
-
-def stored_once(layers):
-    """Layers of tensors → (layers of local variables, operation that sets them): computed once, used often."""
-    kept = [tuple(tf.Variable(tf.zeros(tensor.shape), trainable=False, use_resource=True,
-                              collections=[tf.GraphKeys.LOCAL_VARIABLES]) for tensor in layer) for layer in layers]
-    return kept, tf.group(*[variable.assign(tensor) for variables, layer in zip(kept, layers)
-                            for variable, tensor in zip(variables, layer)])
+                  snapshots.part_of(detector.variables), detector.transfer, detector.found)
 
 
 def detect_all(session, tester, test, title, first=0):

@@ -440,6 +440,34 @@ def detect(prediction, durations, model, test):
         probabilities=tf.gather(_for_labels(probabilities, test), position, axis=1, batch_dims=1))
 
 
+class Detector(NamedTuple):
+    """The graph that finds actions in whole videos, or in windows of them."""
+
+    variables: list            # that a snapshot must hold
+    transfer: tf.Operation     # computes the classifier weights of every position; to be run once for each snapshot
+    prediction: Localization
+    found: NamedTuple          # tensors of a batch: Detections of whole videos, or Candidates of windows
+
+
+def detector(features, durations, config):
+    """Features [B, T, C] and durations [B] in seconds, of whole videos or of windows → Detector; config: a Config."""
+    model = config.model
+    layers, transferred = stored_once(transfer(classifier(model, TARGET_CLASSIFIER), model))
+    prediction = localize(pyramid(features, model), layers, model)
+    find = candidates if config.data.window_seconds else detect
+    groups = [BACKBONE, HEADS, TARGET_CLASSIFIER] + ([TRANSFER] if model.transfer == 'mlp' else [])
+    return Detector(group_variables(*groups), transferred, prediction,
+                    find(prediction, durations, model, config.test))
+
+
+def stored_once(layers):
+    """Layers of tensors → (layers of local variables, operation that sets them): computed once, used often."""
+    kept = [tuple(tf.Variable(tf.zeros(tensor.shape), trainable=False, use_resource=True,
+                              collections=[tf.GraphKeys.LOCAL_VARIABLES]) for tensor in layer) for layer in layers]
+    return kept, tf.group(*[variable.assign(tensor) for variables, layer in zip(kept, layers)
+                            for variable, tensor in zip(variables, layer)])
+
+
 def _best_anchors(prediction, durations, model, test):
     """The test.top_anchors best anchors, by falling score: scores [B, n], segments [B, n, 2], positions [B, n]."""
     if test.score_by == 'iou':

@@ -451,11 +451,22 @@ def add_flags(parser, script):
             elif setting.name == 'faults' and script == TRAIN:
                 group.add_argument('--mode', choices=sorted(MODES), help='%s (default: mended)' % setting.help)
             elif script in setting.scripts and setting.flag:
-                group.add_argument('--' + setting.name, metavar=None if setting.choices else _metavar(setting),
-                                   type=_parser_of(setting), choices=setting.choices or None, help=_help(setting))
+                _add_flag(group, setting, _help(setting))
     parser.add_argument_group('other settings').add_argument(
         '--set', action='append', default=[], metavar='NAME=VALUE',
         help='any other setting (docs/settings.md); may be given several times')
+
+
+def _add_flag(group, setting, text):
+    group.add_argument('--' + setting.name, metavar=None if setting.choices else _metavar(setting),
+                       type=_parser_of(setting), choices=setting.choices or None, help=text)
+
+
+def add_flags_of_snapshot(group, names):
+    """Add the flags of the settings `names` to an argparse group; their defaults are those of a snapshot."""
+    for setting, _ in _settings_of(Config()):
+        if setting.name in names:
+            _add_flag(group, setting, '%s (default: as the snapshot was trained)' % setting.help.replace('%', '%%'))
 
 
 def from_arguments(arguments, script):

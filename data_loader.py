@@ -471,7 +471,7 @@ def _load_untrimmed(config):
         segments, labels = -np.ones((most, 2)), -np.ones(most, int)
         usable, belongs = usable[:most] * model.untrimmed_steps, belongs[:most]
         segments[:len(usable)] = usable
-        arrays = [_read_untrimmed(store, window, config), segments, video.label]
+        arrays = [read_untrimmed(store, window, config), segments, video.label]
         if by_segment:
             labels[:len(usable)] = video.segment_labels[belongs]
             arrays.append(labels)
@@ -515,7 +515,7 @@ def _load_validation(config):
     store = _store(config, 'target_features')
 
     def read(window, index):
-        return index, _read_untrimmed(store, window, config), window.span
+        return index, read_untrimmed(store, window, config), window.span
 
     check = functools.partial(_check_untrimmed, store, 'target_features', config=config)
     return Loader('validation', 'target_features', store, check, read, (tf.int32, tf.float32, tf.float32),
@@ -531,7 +531,7 @@ def _check_clips(store, video, data):
 def _check_untrimmed(store, field, video, config):
     """Raise InputError where the features of an untrimmed video cannot be used. Windows need a row for each clip."""
     if not config.data.window_seconds:
-        _read_untrimmed(store, window_of(video, 0, video.clips, config.data.clip_frames), config)
+        read_untrimmed(store, window_of(video, 0, video.clips, config.data.clip_frames), config)
         return
     rows = store.shape(video.features)[0]
     if rows == config.model.untrimmed_steps != video.clips:
@@ -541,7 +541,7 @@ def _check_untrimmed(store, field, video, config):
     _check_clips(store, video, config.data)
 
 
-def _read_untrimmed(store, window, config):
+def read_untrimmed(store, window, config):
     """The features of a Window [T, C], interpolated unless they have T rows already.
 
     A whole video may have any number of rows; a part of it is cut from its clip features.

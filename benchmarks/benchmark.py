@@ -100,7 +100,7 @@ def test(config='k600', test_batch_size=16, repeats=5):
         features = measure.on_device(tf.abs(tf.random.normal(
             (test_batch_size, model.untrimmed_steps, model.feature_width))))
         classifier = aher.classifier(model, aher.TARGET_CLASSIFIER)
-        layers, transfer = aher_k600_test.stored_once(aher.transfer(classifier, model))
+        layers, transfer = aher.stored_once(aher.transfer(classifier, model))
         prediction = aher.localize(aher.pyramid(features, model), layers, model)
         detections = aher.detect(prediction, tf.fill([test_batch_size], 100.0), model, resolved.test)
         with new_session() as session:

@@ -142,6 +142,29 @@ def suppress(segments, scores, tiou, limit):
     return by_start[kept]
 
 
+def action_curve(windows, probabilities, positions):
+    """The action probability over the time of a video: (edges [n + 1] in seconds, probabilities [n]).
+
+    That of a moment is the largest of all anchors that are centred around it, at any level, in any window.
+
+    Args:
+      windows: list of dataset.samples.Window, in order.
+      probabilities: for each of them, [N]: the largest action probability of the anchors at a position.
+      positions: number of positions of each level, the finest first.
+    """
+    finest, ends = positions[0], np.cumsum(positions)[:-1]
+    start, end = windows[0].start, max(window.start + window.span for window in windows)
+    parts = max(1, int(round((end - start) / min(window.span for window in windows) * finest)))
+    edges = np.linspace(start, end, parts + 1)
+    centers, highest = (edges[:-1] + edges[1:]) / 2, np.zeros(parts)
+    for window, values in zip(windows, probabilities):
+        levels = [level[np.arange(finest) * len(level) // finest] for level in np.split(np.asarray(values), ends)]
+        place = np.floor((centers - window.start) / window.span * finest).astype(int)
+        inside = (place >= 0) & (place < finest)
+        highest[inside] = np.maximum(highest[inside], np.max(levels, axis=0)[place[inside]])
+    return edges, highest
+
+
 # Results
 
 def uniform_windows(seconds, count):

@@ -11,7 +11,7 @@ import warnings
 from runtime.errors import InputError, exit_on_ctrl_c
 from runtime.machine import usable_cores
 
-__all__ = ['announce_device', 'new_session', 'tf']
+__all__ = ['announce_device', 'new_session', 'open_session', 'tf']
 CLOSE_SECONDS = 3   # that closing a session waits for running reads
 ASK_SECONDS = 120   # that TensorFlow has to say why it finds no GPU
 REASON = re.compile(r'\] *((?:Could not load|Could not find|failed call to cuInit|Cannot dlopen).*)')
@@ -110,7 +110,7 @@ def new_session(threads=0, device='auto', tf32=False):
     use. With 1, sums on the CPU have one fixed order, and runs repeat bit for bit. device, tf32: as in config.py. At
     the end, samples that are being read are waited for, but at most CLOSE_SECONDS: a read may hang.
     """
-    session = tf.Session(config=_session_config(threads, device, tf32))
+    session = open_session(threads, device, tf32)
     try:
         with session.as_default():
             yield session
@@ -118,3 +118,8 @@ def new_session(threads=0, device='auto', tf32=False):
         closing = threading.Thread(target=session.close, daemon=True)
         closing.start()
         closing.join(CLOSE_SECONDS)
+
+
+def open_session(threads=0, device='auto', tf32=False, graph=None):
+    """The same session, of `graph` or of the default graph, to be closed by the caller; it is not the default one."""
+    return tf.Session(graph=graph, config=_session_config(threads, device, tf32))

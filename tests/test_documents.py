@@ -15,8 +15,8 @@ SUBCOMMANDS = {
     'prepare_data': ('fetch', 'import', 'annotation', 'features', 'split', 'check', 'demo'),
     'benchmarks.benchmark': ('step', 'test', 'memory', 'loading', 'snapshot', 'reading', 'checking', 'evaluation',
                              'full_run')}
-SCRIPTS = ('aher_k600_train', 'aher_k600_test', 'prepare_data', 'benchmarks.benchmark', 'experiments.ablation',
-           'experiments.splits', 'experiments.forms', 'experiments.public_data',
+SCRIPTS = ('aher_k600_train', 'aher_k600_test', 'aher_k600_localize', 'prepare_data', 'benchmarks.benchmark',
+           'experiments.ablation', 'experiments.splits', 'experiments.forms', 'experiments.public_data',
            'evaluation.get_proposal_performance', 'evaluation.get_detection_performance')
 FLAG = re.compile(r'(?<![\w-])--[a-z]\w*')
 

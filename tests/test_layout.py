@@ -8,10 +8,13 @@ from data_sets import ROOT
 
 # A module may import those of the lines above it, and of its own room; within the root only those above it.
 ROOMS = ('runtime', 'ops', 'dataset', 'evaluation', 'config', 'aher_model', 'data_loader', 'aher_k600_train',
-         'aher_k600_test', 'preparation', 'prepare_data', 'experiments', 'benchmarks')
-FOLDERS = {'runtime', 'ops', 'dataset', 'evaluation', 'preparation', 'experiments', 'benchmarks', 'docs', 'tests'}
+         'aher_k600_test', 'preparation', 'prepare_data', 'localization', 'aher_k600_localize', 'experiments',
+         'benchmarks')
+FOLDERS = {'runtime', 'ops', 'dataset', 'evaluation', 'preparation', 'localization', 'experiments', 'benchmarks',
+           'docs', 'tests'}
 ROOT_FILES = {
-    'aher_k600_train.py', 'aher_k600_test.py', 'aher_model.py', 'data_loader.py', 'config.py', 'prepare_data.py',
+    'aher_k600_train.py', 'aher_k600_test.py', 'aher_k600_localize.py', 'aher_model.py',
+    'data_loader.py', 'config.py', 'prepare_data.py',
     'k600_val_annotation.txt', 'requirements.txt', 'requirements-dev.txt', 'README.md', 'CHANGELOG.md', 'LICENSE',
     'CITATION.cff', 'Makefile', 'pyproject.toml'}
 

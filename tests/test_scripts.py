@@ -23,7 +23,7 @@ from runtime import files, snapshots
 from runtime.errors import InputError, exit_status
 from runtime.session import new_session, tf
 
-SCRIPTS = ['aher_k600_train.py', 'aher_k600_test.py', 'prepare_data.py',
+SCRIPTS = ['aher_k600_train.py', 'aher_k600_test.py', 'aher_k600_localize.py', 'prepare_data.py',
            'evaluation/get_proposal_performance.py', 'evaluation/get_detection_performance.py']
 
 
@@ -148,6 +148,30 @@ def test_testing_and_evaluating(trained):
     assert float(second.split()[-1]) == pytest.approx(100 * average, abs=0.006)
     area = json.loads((trained / 'proposal.json').read_text())['auc_percent']
     assert float(second.split()[2]) == pytest.approx(area, abs=0.006)
+
+
+def test_a_snapshot_knows_its_settings_and_its_classes(trained, tmp_path):
+    """Neither --config nor the list of class names is needed; flags still override."""
+    models, categories = str(trained / 'models'), trained / 'data' / 'k600_category.txt'
+    common, _ = flags(trained)
+    run_main(aher_k600_test, *common, '--results_dir', str(tmp_path / 'given'), '--steps', '4')
+    os.rename(str(categories), str(tmp_path / 'names.txt'))
+    try:
+        done = python('aher_k600_test.py', '--model_dir', models, '--results_dir', str(tmp_path / 'known'),
+                      '--steps', '4')
+    finally:
+        os.rename(str(tmp_path / 'names.txt'), str(categories))
+    assert done.returncode == 0, done.stderr
+    assert 'settings of %s, but for flags' % os.path.join(models, snapshots.PREFIX + '4.json') in done.stdout
+    assert 'found no class names at %s: those of the snapshots are used' % categories in done.stdout
+    name = aher_k600_test.RESULTS_NAME % 4
+    assert (tmp_path / 'known' / name).read_bytes() == (tmp_path / 'given' / name).read_bytes()
+    record = json.loads((trained / 'models' / (snapshots.PREFIX + '4.json')).read_text())
+    assert record['rows'] == {'source': {}, 'target': {}}  # no import has made this data root
+    run_main(aher_k600_test, '--model_dir', models, '--results_dir', str(tmp_path / 'one'), '--steps', '4',
+             '--max_detections', '1')
+    content = json.loads((tmp_path / 'one' / name).read_text())['results']
+    assert all(len(found) == 1 for found in content.values())
 
 
 def test_batches_of_another_size_give_the_same_results(trained):

@@ -26,8 +26,8 @@ def test_a_side_that_is_not_imported_is_named(tmp_path):
     data_root.write(folder, {'settings': {}, 'source': {'stride': 16}, 'target': {}})
     assert data_root.why_missing(folder, ['source_info']) == ''
     assert data_root.why_missing(folder, ['source_info', 'target_info']) == (
-        '%s/data.json has no target side yet; import it: python3 prepare_data.py import --side target --data_root %s …'
-        % (folder, folder))
+        '%s/data.json has no target side yet; import it: python3 prepare_data.py import --side target --data_root '
+        '%s …' % (folder, folder))
     data_root.write(folder, {'settings': {}, 'source': {}, 'target': {'stride': 16}})
     assert 'has no target videos to be searched' in data_root.why_missing(folder, ['target_features'])
     data_root.write(folder, {'settings': {'target_features': 'f'}, 'source': {}, 'target': {'stride': 16}})

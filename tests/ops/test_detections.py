@@ -14,6 +14,7 @@ from ops.detections import (
     Detections,
     JoinedWindows,
     VideosOfWindows,
+    action_curve,
     results_of,
     suppress,
     uniform_windows,
@@ -196,3 +197,14 @@ def test_uniform_windows_are_those_of_the_definition(count):
 def test_very_many_uniform_windows():
     windows = uniform_windows(1.0, 10 ** 6)  # a list of k windows for each k up to it would not fit
     assert windows.shape == (10 ** 6, 2) and windows.max() == 1
+
+
+def test_the_action_probability_over_time_by_hand():
+    whole = Window(None, 0, 8, 1.0, 8.0)
+    edges, probabilities = action_curve([whole], [[0.1, 0.5, 0.2, 0.3, 0.4, 0.2, 0.35]], (4, 2, 1))
+    assert edges.tolist() == [1, 3, 5, 7, 9]
+    assert probabilities.tolist() == [0.4, 0.5, 0.35, 0.35]  # levels: [.1 .5 .2 .3], [.4 .2], [.35]
+    windows = [Window(None, 0, 4, 0.0, 4.0), Window(None, 2, 4, 2.0, 4.0)]
+    edges, probabilities = action_curve(windows, [[0.1, 0.6, 0.0], [0.5, 0.2, 0.3]], (2, 1))
+    assert edges.tolist() == [0, 2, 4, 6] and probabilities.tolist() == [0.1, 0.6, 0.3]
+    assert action_curve([whole], [[0.1, 0.5, 0.2, 0.9]], (3, 1))[1].tolist() == [0.9] * 3  # 3 positions, then 1
