@@ -55,6 +55,7 @@ DATA_SETTINGS = ('clip_frames', 'target_layout', 'target_key', 'window_seconds',
 # Origins of results have these only where they differ from their defaults: earlier versions of this code lacked them.
 LATER_SETTINGS = {'label_by', 'subset', *DATA_SETTINGS}
 LOCK_NAME = '.test.lock'
+NO_SNAPSHOTS = '%s: found no snapshots %s*; train first, or name their folder with --model_dir'
 
 
 # Detection
@@ -121,7 +122,8 @@ def entry_of(video, detections, class_names, test):
     """The Entry of a video and its Detections, which are None where the video was skipped."""
     if detections is None:
         return Entry(video.name, None, [], skipped=True)
-    hit = bool(video.label == detections.label) if video.label >= 0 else None
+    labels = {label for label in video.segment_labels.tolist() if label >= 0} or {video.label} - {-1}
+    hit = bool(detections.label in labels) if labels else None  # with labels of segments, any of them is right
     return Entry(video.name, hit, results_of(video.seconds, detections, class_names, test))
 
 
@@ -299,18 +301,34 @@ def main(argv=None):
         raise InputError('--label_by %s: windows of --proposals uniform have no anchor; give --label_by video'
                          % config.test.label_by)
     announce_device(config.threads, config.device, config.tf32)
-    has_record = snapshots.settings_path(config.model_dir, arguments.steps) is not None  # which has class names
+    steps = _steps(config.model_dir, arguments)
+    has_record = snapshots.settings_path(config.model_dir, steps) is not None  # which has class names
     check_paths(config.data, VALIDATION_PATHS + (() if has_record else ('target_categories',)))
-    steps = snapshots.steps_in(config.model_dir) if arguments.steps is None else arguments.steps
     if not steps:
-        raise InputError('%s: found no snapshots %s*; train first, or name their folder with --model_dir'
-                         % (config.model_dir, snapshots.PREFIX))
+        raise InputError(NO_SNAPSHOTS % (config.model_dir, snapshots.PREFIX))
+    if arguments.ground_truth is not None and not os.path.lexists(config.data.path('ground_truth')):
+        raise InputError('--ground_truth %s: not found; without this flag, videos are tested and not evaluated'
+                         % config.data.path('ground_truth'))
     if config.resume not in ('auto', 'never'):
         raise InputError('--resume %r: expected auto or never; --steps names the snapshots' % config.resume)
     config, class_names = _with_class_names(config, snapshots.settings_path(config.model_dir, steps))
     with file_lock(os.path.join(config.results_dir, LOCK_NAME)):
         remove_leftovers(config.results_dir, '|'.join(WRITTEN))
         run(config, steps, class_names, arguments.steps is None, arguments.force)
+
+
+def _steps(folder, arguments):
+    """The steps to test; raises InputError where the command line names a folder or steps that are not there."""
+    there = snapshots.steps_in(folder)
+    if not there and arguments.model_dir is not None:
+        raise InputError(NO_SNAPSHOTS % (folder, snapshots.PREFIX))
+    if arguments.steps is None:
+        return there
+    missing = [step for step in arguments.steps if step not in there]
+    if missing:
+        raise InputError('%s: found no snapshot; the steps there are %s' % (
+            snapshots.path(folder, missing[0]), ', '.join(map(str, there)) or 'none'))
+    return arguments.steps
 
 
 def _take_settings_of_snapshot(arguments):

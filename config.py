@@ -344,6 +344,10 @@ def check(config):
                 _check_number(setting, number)
         if setting.rule and not setting.rule.holds(value):
             raise InputError('%s: expected %s' % (_given(setting, value), setting.rule.expected))
+    if config.data.window_stride_seconds > config.data.window_seconds:
+        raise InputError('--window_stride_seconds %g: expected at most --window_seconds, which is %g%s' % (
+            config.data.window_stride_seconds, config.data.window_seconds,
+            '' if config.data.window_seconds else ': no windows'))
     for name in ('model_dir', 'results_dir'):
         if not getattr(config, name):
             raise InputError('--%s %r: expected a folder; . is the current one' % (name, getattr(config, name)))

@@ -24,9 +24,11 @@ from dataset.features import FeatureStore, interpolate
 from dataset.row_times import row_seconds
 from dataset.samples import (
     covering_windows,
+    dropped_lines,
     side_samples,
     training_report,
     training_window,
+    why_no_sample,
     window_of,
     window_rows,
     windows_in_a_pass,
@@ -226,7 +228,7 @@ def training_tables(config, resumed=False):
     for side, fields in (('source', ('source_features', 'source_clips')), ('target', ('target_clips',))):
         videos[side] = read_side(config, side, 'training', bad, unusable[side])
         left[side], dropped = _without_missing(videos[side], fields, config)
-        lines += _dropped_line(dropped, videos[side], '%s training' % side)
+        lines += dropped_lines(dropped, videos[side], '%s training' % side)
     return TrainingTables(left['source'], left['target'], unusable, bad,
                           trained_on.describe(data, left, **videos), lines)
 
@@ -247,12 +249,6 @@ def _without_missing(videos, fields, config):
         raise InputError('%s: found no features of any of %d videos; name the folder or HDF5 file with --%s' % (
             config.data.path(fields[-1]), len(videos), fields[-1]))
     return left, tuple(video.name for video in videos if video.features in missing)
-
-
-def _dropped_line(dropped, videos, what):
-    """The line on the names of `videos` that were dropped, in a list; none where there are none."""
-    return ['dropped for lack of features: %d of %s, such as %s' % (
-        len(dropped), counted(len(videos), what + ' video'), dropped[0])] if dropped else []
 
 
 class _Unlisted:
@@ -313,9 +309,7 @@ def _training_samples(config, side, videos):
     """Samples (dataset.samples) of the training videos of a side. Raises InputError where there are none."""
     found = side_samples(config, side, videos)
     if not found.groups:
-        raise InputError('%s: no segment of a training video spans %d rows of features; give a lower --%s' % (
-            config.data.path(side + '_annotation'), found.min_clips,
-            {'source': 'foreground_clips', 'target': 'moment_clips'}[side]))
+        raise InputError('%s: %s' % (config.data.path(side + '_annotation'), why_no_sample(config, side, videos)))
     return found
 
 
@@ -341,7 +335,7 @@ def validation_stream(config):
     check_paths(data, VALIDATION_PATHS)
     known = read_side(config, 'target', subset, bad, collections.Counter())
     videos, dropped = _without_missing(known, ['target_features'], config)
-    lines = _dropped_line(dropped, known, 'target ' + subset)
+    lines = dropped_lines(dropped, known, 'target ' + subset)
     lines += ['warning: ' + text for text in coverage_warnings(data, 'target', videos)]
     samples = [window for video in videos for window in covering_windows(video, data)]
     loader, order, first = _load_validation(config), _ValidationOrder(samples), _first_sample()
@@ -350,7 +344,8 @@ def validation_stream(config):
     iterator = _iterator(dataset.batch(config.test.test_batch_size).prefetch(2), data.workers)
     lines.append(counted(len(videos), 'target %s video' % subset))
     if data.window_seconds:
-        lines[-1] += ' in %s of %g seconds' % (counted(len(samples), 'window'), data.window_seconds)
+        rows, seconds = np.median([(window.rows, window.span) for window in samples], axis=0)
+        lines[-1] += ' in %s of %g rows (%.4g seconds; median)' % (counted(len(samples), 'window'), rows, seconds)
     return Stream(Validation(*iterator.get_next()), iterator.initializer, first, {'validation': order}, bad,
                   '\n'.join(features + list(map(printable, lines))), dropped), samples
 

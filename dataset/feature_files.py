@@ -226,7 +226,14 @@ def _read_csv(path):
     values = _parse_csv(lines)
     if values is None:
         raise _csv_error(path, lines, number)
-    return values
+    return values[:, 1:] if number == 2 and _has_row_numbers(first, values) else values
+
+
+def _has_row_numbers(header, values):
+    """Whether the first column counts the rows, without a name of its own: pandas writes it unless told not to."""
+    name = header.split(b',')[0].strip(b' \t"').lower()
+    return name in (b'', b'unnamed: 0') and np.array_equal(values[:, 0], np.arange(len(values))) and (
+        values.shape[1] > 1)
 
 
 def _is_csv_header(path, row):

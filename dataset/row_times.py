@@ -5,7 +5,7 @@ A wrong stride or frame rate shifts every segment without any other sign of it. 
 import numpy as np
 
 from dataset.tables import RowTimes
-from runtime.errors import InputError
+from runtime.errors import InputError, counted
 
 MAX_OFF = 0.05   # by which the features of a video may cover more or less than its duration, as a share of it
 MAX_ROWS_OFF = 2  # rows that are always allowed: extraction leaves the last incomplete window out
@@ -62,8 +62,9 @@ def check_coverage(videos, place, clip_frames=8, stated=''):
         return []
     median = float(np.median(shares))
     if abs(median - 1) > MAX_OFF:
-        raise InputError("%s: features cover %.2f of the videos' duration (median of %d videos), expected 1: %s%s" % (
-            place, median, len(videos), stated + ' was given; ' if stated else '', _what_would_fit(videos)))
+        raise InputError("%s: features cover %.2f of the videos' duration (median of %s), expected 1: %s%s" % (
+            place, median, counted(len(videos), 'video'), stated + ' was given; ' if stated else '',
+            _what_would_fit(videos)))
     off = [(video, share) for video, share in zip(videos, shares) if abs(share - 1) > MAX_OFF]
     if not off:
         return []

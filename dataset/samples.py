@@ -1,4 +1,5 @@
 """Segments and windows of videos that become samples, and what training, `check` and `import` report of them."""
+import functools
 import math
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from runtime.errors import counted
 
 MAX_DROPPED = 0.1  # share of the segments; where more are left out, it is a warning
 MAX_NAMED = 10     # classes without a sample that a warning names
+ROUNDING = 1e-6    # of clips: fractions of a video times its clips are not exact
 
 
 # Segments
@@ -49,11 +51,12 @@ def clip_samples(videos, min_clips, labels, exact, first_only=False):
       first_only: whether only the first segment of a video's annotation serves (fault F1).
     """
     groups, shorter, not_first = [], 0, 0
+    cut_of = functools.partial(_exact_cut, min_clips) if exact else _published_cut
     for video in videos:
         group, used = [], int(video.first_usable) if first_only else len(video.segments)
         not_first += len(video.segments) - used
         for number, (start, end) in enumerate(video.segments[:used]):
-            clips, cut = (end - start) * video.clips, (int(start * video.clips), int(end * video.clips))
+            clips, cut = (end - start) * video.clips, cut_of(start, end, video.clips)
             if (round(clips) if exact else clips) >= min_clips and cut[0] < cut[1]:  # with 1 clip, none may be left
                 label = int(video.segment_labels[number]) if labels == 'segment' else video.label
                 group.append(ClipSample(video, *cut, label))
@@ -61,6 +64,18 @@ def clip_samples(videos, min_clips, labels, exact, first_only=False):
                 shorter += 1
         groups.append(group)
     return Samples([group for group in groups if group], min_clips, shorter, not_first)
+
+
+def _published_cut(start, end, clips):
+    """(first clip, the clip after the last) of a segment from `start` to `end`, fractions of a video of `clips`."""
+    return int(start * clips), int(end * clips)
+
+
+def _exact_cut(min_clips, start, end, clips):
+    """The same, where an edge between two clips is one in spite of rounding errors, and at least `min_clips`."""
+    first, last = [int(edge * clips + ROUNDING) for edge in (start, end)]
+    last = min(max(last, first + min_clips), clips)
+    return min(first, max(0, last - min_clips)), last
 
 
 def side_samples(config, side, videos):
@@ -155,13 +170,15 @@ class Report(NamedTuple):
 def training_report(config, side, subset, videos, unusable, class_names=(), missing=(), samples=None):
     """Report of the videos of a side and subset, in training also of the segments that serve as samples.
 
+    Where untrimmed videos are seen in windows, a line says of how many rows and seconds.
+
     Args:
       config: a Config.
       side, subset: such as 'source' and 'training'.
       videos: list of dataset.tables.Video, usable segments only; not empty.
       unusable: {reason: number} of the segments that were left out when the tables were read.
       class_names: names of the side's classes, in order; without them, classes are numbers.
-      missing: names of videos without features.
+      missing: names of videos without features; their segments are no samples.
       samples: Samples of side_samples; counted here where not given.
     """
     what, data = '%s %s' % (side, subset), config.data
@@ -176,10 +193,44 @@ def training_report(config, side, subset, videos, unusable, class_names=(), miss
         warnings.append('%s: %s of %s cannot be used: %s; correct the annotation' % (
             what, _number(dropped), counted(segments + dropped, 'segment'), _reasons(unusable)))
     if subset == 'training':
-        found = samples or side_samples(config, side, videos)
-        lines.append(_samples_line(what, side, found, segments, _median_seconds(videos, data.clip_frames)))
+        found, without = _with_features(samples or side_samples(config, side, videos), missing)
+        lines.append(_samples_line(what, side, found, without, segments, _median_seconds(videos, data.clip_frames)))
         warnings += _sample_warnings(config, side, what, videos, found, class_names)
+    there = [video for video in videos if video.name not in missing]
+    if data.window_seconds and there and (side == 'source' or subset != 'training'):  # moments are never cut
+        lines.append(_windows_line(what, subset, there, data))
     return Report(lines, warnings)
+
+
+def dropped_lines(dropped, videos, what):
+    """The line on the names of `videos` that --missing drop leaves out, in a list; none where there are none.
+
+    what: such as 'source training'.
+    """
+    return ['dropped for lack of features: %d of %s, such as %s' % (
+        len(dropped), counted(len(videos), what + ' video'), dropped[0])] if dropped else []
+
+
+def why_no_sample(config, side, videos):
+    """Why no segment of the training videos of a side serves as a sample, and what to do; '' where one does."""
+    data, (kind, setting), videos_text = config.data, SERVE_AS[side], counted(len(videos), '%s training video' % side)
+    found = side_samples(config, side, videos)
+    if found.groups:
+        return ''
+    if not found.shorter:
+        return ('found no usable %s in %s, expected at least one; training stops without %s; correct the annotation'
+                % ('first segment' if found.not_first else 'segment', videos_text, kind))
+    of_row, lower = _median_seconds(videos, data.clip_frames), _nine_tenths(videos, data.exact_lengths)
+    lowered = config._replace(data=data._replace(**{setting: lower}))
+    helps = side_samples(lowered, side, videos).groups
+    return 'found no %s in %s; training stops without them; left out: %s %s; %s' % (
+        kind, videos_text, _number(found.shorter), _shorter(found, of_row), '--%s %d keeps nine tenths' % (
+            setting, lower) if helps else 'extract features with more rows a second, or correct the annotation')
+
+
+def listed(names):
+    """Names in one text, between commas; a name that has a comma is quoted."""
+    return ', '.join('"%s"' % name if ',' in name else name for name in names)
 
 
 def _number(number):
@@ -212,11 +263,25 @@ def _lengths(videos, clip_frames):
     of_segments = [video.segments[:, 1] - video.segments[:, 0] for video in videos]
     parts = np.concatenate([shares * length for shares, length in zip(of_segments, rows)])
     of_part = np.repeat(of_row, [len(shares) for shares in of_segments])
-    texts = []
-    for name, lengths, seconds in (('videos', rows, of_row), ('segments', parts, of_part)):
-        if len(lengths):
-            texts.append('%s of %s rows (%s s)' % (name, _spread(lengths), _spread(lengths * seconds)))
-    return '; '.join(texts) + ' (shortest, median, longest)'
+    texts = ['%s of %s' % (name, _rows_text(lengths, seconds)) for name, lengths, seconds in (
+        ('videos', rows, of_row), ('segments', parts, of_part)) if len(lengths)]
+    return '; '.join(texts) + SPREAD
+
+
+def _windows_line(what, subset, videos, data):
+    """`source training: 9 windows in a pass, of 20 / 20 / 20 rows (10 / 10 / 10 s)`; only training has passes."""
+    is_training = subset == 'training'
+    number = sum(windows_in_a_pass(video, data) if is_training else len(covering_windows(video, data))
+                 for video in videos)
+    rows = np.array([window_rows(video, data) for video in videos], float)
+    of_row = np.array([row_seconds(video, data.clip_frames) for video in videos])
+    return '%s: %s%s of %s%s' % (
+        what, counted(number, 'window'), ' in a pass,' if is_training else '', _rows_text(rows, of_row), SPREAD)
+
+
+def _rows_text(lengths, seconds):
+    """`2 / 3.5 / 10 rows (1 / 1.8 / 5 s)`, of lengths in rows [n] and the seconds of a row [n]."""
+    return '%s rows (%s s)' % (_spread(lengths), _spread(lengths * seconds))
 
 
 def _spread(numbers):
@@ -224,14 +289,25 @@ def _spread(numbers):
     return ' / '.join('{:,.1f}'.format(number).replace('.0', '') for number in np.percentile(numbers, (0, 50, 100)))
 
 
+SPREAD = ' (shortest, median, longest)'  # what the three numbers of _spread are
 SERVE_AS = {'source': ('foreground samples', 'foreground_clips'), 'target': ('moments', 'moment_clips')}
 
 
-def _samples_line(what, side, samples, segments, of_row):
-    """`source training: 10 of 12 segments used as foreground samples; left out: 2 shorter than 32 rows (8.5 s)`."""
+def _with_features(samples, missing):
+    """(`samples` without those of videos in the set `missing`, number of these)."""
+    kept = samples._replace(groups=[group for group in samples.groups if group[0].video.name not in missing])
+    return kept, samples.number - kept.number
+
+
+def _samples_line(what, side, samples, without, segments, of_row):
+    """`source training: 10 of 12 segments used as foreground samples; left out: 2 shorter than 32 rows (8.5 s)`.
+
+    without: segments that are long enough, of videos without features.
+    """
     text = '%s: %s of %s used as %s' % (
         what, _number(samples.number), counted(segments, 'segment'), SERVE_AS[side][0])
-    left_out = [(samples.shorter, _shorter(samples, of_row)), (samples.not_first, 'not the first of their video')]
+    left_out = [(samples.shorter, _shorter(samples, of_row)), (samples.not_first, 'not the first of their video'),
+                (without, 'of videos without features')]
     reasons = ', '.join('%s %s' % (_number(count), why) for count, why in left_out if count)
     return text + ('; left out: ' + reasons if reasons else '')
 
@@ -240,10 +316,10 @@ def _shorter(samples, of_row):
     return 'shorter than %s (%.1f s)' % (counted(samples.min_clips, 'row'), samples.min_clips * of_row)
 
 
-def _nine_tenths(videos):
-    """Rows that nine tenths of the segments have."""
+def _nine_tenths(videos, exact):
+    """Rows that nine tenths of the segments have; `exact` as of clip_samples."""
     lengths = np.concatenate([(video.segments[:, 1] - video.segments[:, 0]) * video.clips for video in videos])
-    return max(1, int(np.sort(lengths)[len(lengths) // 10] + 1e-6))  # fractions times rows are not exact
+    return max(1, int(np.sort(lengths)[len(lengths) // 10] + (ROUNDING if exact else 0)))
 
 
 def _too_many(dropped, total):
@@ -257,11 +333,12 @@ def _sample_warnings(config, side, what, videos, samples, class_names):
     if _too_many(samples.shorter, segments):
         warnings.append('%s: %.0f %% of the segments are no %s, because they are %s; --%s %d keeps nine tenths' % (
             what, 100 * samples.shorter / segments, kind,
-            _shorter(samples, _median_seconds(videos, data.clip_frames)), setting, _nine_tenths(videos)))
+            _shorter(samples, _median_seconds(videos, data.clip_frames)), setting, _nine_tenths(
+                videos, data.exact_lengths)))
     beyond = 0 if data.window_seconds else sum(max(0, len(video.segments) - data.max_segments) for video in videos)
     if side == 'source' and beyond:
-        warnings.append('%s: %s of %s segments are beyond the first %d of their video, and untrimmed videos are '
-                        'trained without them; raise --max_segments' % (
+        warnings.append('%s: %s of %s segments are beyond --max_segments %d in their video, and untrimmed videos are '
+                        'trained without them; raise it' % (
                             what, _number(beyond), _number(segments), data.max_segments))
     with_sample = {sample.label for group in samples.groups for sample in group}
     classes = set(range(len(class_names))) if class_names else {
@@ -269,6 +346,6 @@ def _sample_warnings(config, side, what, videos, samples, class_names):
     left = [class_names[label] if class_names else 'class %d' % label for label in sorted(classes - with_sample)]
     if left:
         warnings.append('%s: %d of %d classes have no sample among the %s: %s%s' % (
-            what, len(left), len(classes), kind, ', '.join(left[:MAX_NAMED]),
+            what, len(left), len(classes), kind, listed(left[:MAX_NAMED]),
             ' and %d more' % (len(left) - MAX_NAMED) if len(left) > MAX_NAMED else ''))
     return warnings

@@ -63,7 +63,10 @@ def read_side(config, side, subset, bad, unusable):
       unusable: a Counter; unusable segments are added to it, by reason.
     Raises InputError where a table cannot be used, or no video is left.
     """
-    data, faults, by_segment = config.data, [], config.data.labels == 'segment'
+    data, faults = config.data, []
+    # to test, names need not be there: the snapshot has them
+    by_segment = data.labels == 'segment' and (
+        subset == 'training' or os.path.lexists(data.path(side + '_categories')))
     info, label, annotation = [bad.table_error_handler(side + table, faults)
                                for table in ('_info', '_labels', '_annotation')]
     names = read_info(data.path(side + '_info'), subset, info)

@@ -83,7 +83,9 @@ def differences(saved, mine, data, ordered=True):
                 changed = ['names']  # of other videos, all else differs too
             elif not ordered:
                 changed = [name for name in changed if name != 'order']
-            if changed:
+            if changed == ['features']:
+                texts.append('%d %s videos, of which --missing drop left out others' % (there['videos'], side))
+            elif changed:
                 paths = sorted({data.path('%s_%s' % (side, TABLES[name])) for name in changed})
                 texts.append('%d %s videos with other %s (this run: %d; %s)' % (
                     there['videos'], side, ', '.join(changed), here['videos'], ', '.join(paths)))

@@ -6,7 +6,6 @@ looks wrong, is listed under "warnings".
 """
 import collections
 import contextlib
-import difflib
 import os
 from multiprocessing.pool import ThreadPool
 from typing import NamedTuple
@@ -16,18 +15,21 @@ from tqdm import tqdm
 import config as settings
 from dataset import data_root
 from dataset.features import has_line_end
-from dataset.samples import training_report
+from dataset.samples import dropped_lines, listed, training_report, why_no_sample
 from dataset.side import annotation_rules, coverage_warnings, feature_store, with_own_labels
-from dataset.tables import SUBSETS, read_class_names, read_entries, read_info, read_label_rows, read_videos
-from evaluation.results import ground_truth_faults
+from dataset.tables import read_class_names, read_entries, read_info, read_label_rows, read_videos
+from preparation.check_ground_truth import check_ground_truth, compare_label
 from runtime.errors import InputError, counted, printable
-from runtime.files import read_json, repeated_keys
+from runtime.files import repeated_keys
 from runtime.machine import usable_cores
 
 NAME = 'check'
-MISSING, DATA_ROOT = 'missing features', 'data root'  # kinds of defects that --bad_data does not skip
+# Kinds of defects that --bad_data does not skip
+MISSING, DATA_ROOT, NO_SAMPLES = 'missing features', 'data root', 'no samples'
+FIELDS = {('source', 'training'): ('source_features', 'source_clips'), ('target', 'training'): ('target_clips',),
+          ('target', 'validation'): ('target_features',)}  # side and subset → where its features are
+TABLES = ('info', 'annotation', 'labels', 'categories')  # of a side
 MAX_SHOWN = 10  # messages of a kind that are listed; the others are counted
-OUTSIDE_SECONDS = 1  # by which a segment of the ground truth may end after its video, whose duration is often rounded
 SAMPLE = 100    # videos of each folder or HDF5 file whose features are read by default
 
 
@@ -46,7 +48,8 @@ def run(args):
         raise InputError('--sample %d: expected at least 1' % args.sample)
     config = settings.from_arguments(args, settings.CHECK)
     found = check(config, None if args.full else args.sample or SAMPLE)
-    print('\n'.join(map(printable, found.summary)))
+    for line in found.summary:
+        print(printable(line))
     for heading, messages in (('warnings', found.warnings), ('defects', found.defects)):
         if messages.counts:
             print('%s\n%s' % (heading, messages))
@@ -54,14 +57,17 @@ def run(args):
     if counts:
         raise InputError('%s: found %s of %s, listed above; correct them%s' % (
             config.data.data_root, counted(sum(counts.values()), 'defect'), counted(len(counts), 'kind'),
-            _remedies(counts)))
+            _remedies(counts, config.data.missing == 'drop')))
     print('no defects found')
 
 
-def _remedies(counts):
-    """A text: the flags that train and test in spite of defects, if any do; `counts`: {kind: number}."""
-    flags = ['--missing drop, which leaves out videos without features'] if MISSING in counts else []
-    if set(counts).difference({MISSING, DATA_ROOT}):
+def _remedies(counts, drops):
+    """A text: the flags that train and test in spite of defects, if any do.
+
+    counts: {kind: number}; drops: whether --missing drop is given already.
+    """
+    flags = ['--missing drop, which leaves out videos without features'] if MISSING in counts and not drops else []
+    if set(counts).difference({MISSING, DATA_ROOT, NO_SAMPLES}):
         flags.append('--bad_data skip, which leaves out as many videos as --max_bad_share and --max_bad_videos allow')
     return ', or train and test with ' + ', and '.join(flags) if flags else ''
 
@@ -105,12 +111,37 @@ class Findings(NamedTuple):
     summary: list       # lines
 
 
+class Subset(NamedTuple):
+    """The videos of one side and subset, and which of them have features."""
+
+    side: str
+    subset: str
+    videos: list                    # of dataset.tables.Video
+    unusable: collections.Counter   # reason → number of segments that were left out when the tables were read
+    surveys: dict                   # field of DataConfig → dataset.features.Survey
+
+    @property
+    def missing(self):
+        """Names of the videos that lack features in a folder or HDF5 file."""
+        missing = {name for survey in self.surveys.values() for name in survey.missing}
+        return [video.name for video in self.videos if video.features in missing]
+
+    def dropped(self, data):
+        """Names of the videos that are left out with --missing drop, which stops where none would be left."""
+        missing = self.missing if data.missing == 'drop' else []
+        return missing if len(missing) < len(self.videos) else []
+
+
 def check(config, sample=SAMPLE):
     """Findings about the data that `config` names.
 
     Features are read for `sample` videos of each folder or HDF5 file; None: for all videos.
     """
-    data, found, entries, videos = config.data, Findings(Messages(), Messages(), []), {}, {}
+    data, found, entries, subsets = config.data, Findings(Messages(), Messages(), []), {}, []
+    nothing = _why_nothing(data)
+    if nothing:
+        found.defects.add(DATA_ROOT, nothing)
+        return found
     sides = _sides(data, found)
     names = {side: _check_class_names(side, config, found) for side in sides}
     for side in names:
@@ -118,20 +149,33 @@ def check(config, sample=SAMPLE):
             entries[side] = _check_duplicates(data.path(side + '_annotation'), found)
     tested = 'target' in sides and _has_validation(data, found)
     for side, subset in [(side, 'training') for side in sides] + [('target', 'validation')] * tested:
-        videos[side, subset] = _check_tables(side, subset, config, names[side], found)
+        subsets.append(_check_tables(side, subset, config, names[side], found))
+        _check_samples(subsets[-1], config, names[side], found)
         if not found.defects.counts.get('class names'):  # otherwise a line number is not the class index
-            _check_segment_labels(side, subset, videos[side, subset], entries.get(side), names[side], data, found)
+            _check_segment_labels(subsets[-1], entries.get(side), names[side], data, found)
     if tested:
-        _check_ground_truth(data, videos['target', 'validation'], names['target'], found)
-    windows = bool(data.window_seconds)
-    for field, side, subset, by_clip in (
-            ('source_features', 'source', 'training', windows), ('source_clips', 'source', 'training', True),
-            ('target_clips', 'target', 'training', True),
-            ('target_features', 'target', 'validation', windows)):
-        if (side, subset) in videos:
+        with found.defects.of('ground truth'):
+            if os.path.lexists(data.path('ground_truth')):
+                _check_duplicates(data.path('ground_truth'), found)
+            check_ground_truth(data, subsets[-1].videos, names['target'], found)
+    for part in subsets:
+        for field in part.surveys:
             with found.defects.of('features'):
-                _check_features(field, videos[side, subset], by_clip, config, sample, found)
+                _check_features(field, part, config, sample, found)
     return found
+
+
+def _why_nothing(data):
+    """Why there is nothing to check, and what to do; '' where there is a data.json or a table."""
+    root, paths = data.data_root, [data.path('%s_%s' % (side, table)) for side in ('source', 'target')
+                                   for table in TABLES]
+    if any(map(os.path.lexists, [os.path.join(root, data_root.NAME)] + paths)):
+        return ''
+    what = 'no such folder' if not os.path.lexists(root) else (
+        'a folder without tables' if os.path.isdir(root) else 'no folder')
+    return ('%s: found %s, expected one with tables such as %s; give your folder with --data_root, or make one: '
+            'python3 prepare_data.py import --side source --annotation FILE --features FOLDER --data_root %s …' % (
+                root, what, data.source_info, root))
 
 
 def _sides(data, found):
@@ -181,7 +225,7 @@ def _check_class_names(side, config, found):
 
 
 def _check_tables(side, subset, config, class_names, found):
-    """Usable videos of one side and subset."""
+    """The Subset of one side: its usable videos, and what there is of their features."""
     data, by_segment = config.data, config.data.labels == 'segment'
     info, labels, annotation = [data.path(side + end) for end in ('_info', '_labels', '_annotation')]
     names, label_of, videos, unusable = [], {}, [], collections.Counter()
@@ -198,20 +242,45 @@ def _check_tables(side, subset, config, class_names, found):
     with found.defects.of('annotation') as on_error:
         rules = annotation_rules(data, side, class_names if by_segment else None)
         videos = with_own_labels(read_videos(names, annotation, label_of, rules, unusable, on_error), data, unusable)
+    return Subset(side, subset, videos, unusable, _surveys(FIELDS[side, subset], videos, config, found))
+
+
+def _surveys(fields, videos, config, found):
+    """{field: dataset.features.Survey} of the folders and HDF5 files that can be listed; the others are defects."""
+    surveys = {}
+    for field in fields:
+        with found.defects.of('features'), feature_store(config, field) as store:
+            if not store.exists():
+                raise InputError('%s: not found; give the folder or HDF5 file with --%s' % (store.path, field))
+            surveys[field] = store.survey([video.features for video in videos])
+    return surveys
+
+
+def _check_samples(part, config, class_names, found):
+    """Check what training and testing take of the videos of a Subset; with --missing drop, of those with features."""
+    data, annotation, dropped = config.data, config.data.path(part.side + '_annotation'), part.dropped(config.data)
+    left_out, is_covered = set(dropped), False
+    videos = [video for video in part.videos if video.name not in left_out]
+    if not videos:
+        return
     with found.defects.of('row times'):
-        for warning in coverage_warnings(data, side, videos):
+        for warning in coverage_warnings(data, part.side, videos):
             found.warnings.add('row times', warning)
-    for video in videos:
-        if subset == 'training' and not len(video.segments):
-            found.warnings.add('training videos without a segment', '%s: video %s has no usable segment and gives no '
-                               'sample; check that its segments are under the key annotations' % (
-                                   annotation, video.name))
-    if videos:
-        report = training_report(config, side, subset, videos, unusable, class_names)
-        found.summary.extend(report.lines)
-        for warning in report.warnings:
-            found.warnings.add('samples', warning)
-    return videos
+        is_covered = True
+    found.summary.extend(dropped_lines(dropped, part.videos, '%s %s' % (part.side, part.subset)))
+    report = training_report(config, part.side, part.subset, videos, part.unusable, class_names, part.missing)
+    found.summary.extend(report.lines)
+    for warning in report.warnings:
+        found.warnings.add('samples', warning)
+    if part.subset == 'training':
+        for video in videos:
+            if not len(video.segments):
+                found.warnings.add('training videos without a segment', '%s: video %s has no usable segment and '
+                                   'gives no sample; check that its segments are under the key annotations' % (
+                                       annotation, video.name))
+        why = why_no_sample(config, part.side, videos)
+        if why and is_covered:  # otherwise the lengths of segments in rows are wrong
+            found.defects.add(NO_SAMPLES, '%s: %s' % (annotation, why))
 
 
 def _check_label_table(path, classes, on_error):
@@ -238,117 +307,44 @@ def _check_duplicates(path, found):
     return read_entries(path, pairs)
 
 
-def _check_segment_labels(side, subset, videos, entries, class_names, data, found):
-    """Check that the labels of segments are class names, and, where videos have the labels, those of their videos."""
-    annotation, table = data.path(side + '_annotation'), data.path(side + '_labels')
+def _check_segment_labels(part, entries, class_names, data, found):
+    """Check that the labels of a Subset's segments are class names that the label table does not contradict.
+
+    With --labels segment there may be no label table; each video then has the label of its first segment.
+    """
+    annotation, table = data.path(part.side + '_annotation'), data.path(part.side + '_labels')
     count = collections.Counter()  # label → videos
-    for video in videos:
+    for video in part.videos:
         labels = [segment.get('label') for segment in entries[video.name].get('annotations', [])]
         labels = sorted({label for label in labels if isinstance(label, str)})
         count.update(labels)
-        if data.labels == 'segment':
-            continue
-        if len(labels) > 1 and subset == 'training':
+        if len(labels) > 1 and part.subset == 'training' and data.labels == 'video':
             found.warnings.add('videos with segments of several classes', '%s: video %s has segments of %s; training '
                                'gives all of them the one class of %s; --labels segment gives each its own' % (
-                                   annotation, video.name, ', '.join(labels), table))
-        _compare_label(video, labels, class_names, table, annotation, found)
+                                   annotation, video.name, listed(labels), table))
+        compare_label(video, labels, class_names, table, annotation, found)
     unknown = set(count).difference(class_names)
     for label in sorted(unknown) if len(unknown) < len(count) else ():  # otherwise they are names of another kind
         found.warnings.add('labels without a class name', '%s: found the label %s of %s, which is no line of '
                            '%s; correct one of the two' % (
-                               annotation, label, counted(count[label], 'video'), data.path(side + '_categories')))
-
-
-def _compare_label(video, labels, class_names, table, path, found):
-    """Add a defect where the segments of a Video have class names as labels, but not that of its class index."""
-    if 0 <= video.label < len(class_names) and class_names[video.label] not in labels and (
-            set(labels).intersection(class_names)):
-        found.defects.add('labels that differ', '%s: video %s has class %d, %s, but its segments in %s have the '
-                          'label %s; correct one of the two' % (table, video.name, video.label, class_names[
-                              video.label], path, ', '.join(labels)))
-
-
-def _check_ground_truth(data, videos, class_names, found):
-    """Check the ground truth, and compare it with the other tables; `videos`: the validation videos."""
-    path = data.path('ground_truth')
-    if not os.path.lexists(path):
-        found.summary.append('ground truth: not found at %s; results cannot be evaluated' % path)
-        return
-    with found.defects.of('ground truth') as on_error:
-        _check_duplicates(path, found)
-        if [on_error(error) for error in ground_truth_faults(path)]:
-            return
-        database = read_json(path)['database']
-        annotated = {video: entry for video, entry in database.items() if entry['subset'] == 'validation'}
-        _check_truth_subsets(path, database, annotated, found)
-        known, names = {video.name for video in videos}, set(class_names)
-        for video, entry in annotated.items():
-            if video not in known:
-                on_error('%s: video %s is no validation video of %s, so its segments count as missed' % (
-                    path, video, data.path('target_info')))
-            for label in sorted({segment['label'] for segment in entry['annotations']} - names):
-                on_error('%s: video %s has label %s, expected a line of %s' % (
-                    path, video, label, data.path('target_categories')))
-            for start, end in [segment['segment'] for segment in entry['annotations']]:
-                if not start < end:
-                    on_error('%s: video %s has a segment from %s to %s, expected start < end in seconds; correct or '
-                             'remove it' % (path, video, start, end))
-        _check_truth_videos(path, annotated, videos, class_names, data, found)
-        found.summary.append('ground truth: %s of %s' % (
-            counted(sum(len(entry['annotations']) for entry in annotated.values()), 'segment'),
-            counted(len(annotated), 'video')))
-
-
-def _check_truth_subsets(path, database, annotated, found):
-    """Check that there are segments to evaluate on, and that no subset is nearly one that is known."""
-    subsets = sorted({entry['subset'] for entry in database.values()})
-    if not any(entry['annotations'] for entry in annotated.values()):
-        found.defects.add('ground truth', '%s: found no segment of subset validation (subsets: %s), so that results '
-                          'cannot be evaluated; correct the subset, or evaluate with --subset' % (
-                              path, ', '.join(subsets) or 'none'))
-    for subset in sorted(set(subsets).difference(SUBSETS)):
-        similar = difflib.get_close_matches(subset.strip().lower(), SUBSETS, 1, 0.8)
-        if similar:
-            found.warnings.add('unusual subsets', '%s: found the subset %r, whose videos are ignored; write %s if it '
-                               'is meant' % (path, subset, similar[0]))
-
-
-def _check_truth_videos(path, annotated, videos, class_names, data, found):
-    """Compare the ground truth with each validation video: its class, its duration, and whether it is there."""
-    for video in videos if annotated else ():
-        if video.name not in annotated:
-            found.warnings.add('validation videos without ground truth', '%s: has no video %s of subset validation, '
-                               'which is in %s; its results are ignored, or count as wrong' % (
-                                   path, video.name, data.path('target_info')))
-            continue
-        segments = annotated[video.name]['annotations']
-        if not found.defects.counts.get('class names'):
-            labels = sorted({segment['label'] for segment in segments})
-            _compare_label(video, labels, class_names, data.path('target_labels'), path, found)
-        for start, end in [segment['segment'] for segment in segments]:
-            if start < 0 or start >= video.seconds or end > video.seconds + OUTSIDE_SECONDS:
-                found.warnings.add('ground truth outside its video', '%s: video %s has a segment from %s to %s, but '
-                                   'lasts from 0 to %s seconds; correct one of the two' % (
-                                       path, video.name, start, end, video.seconds))
+                               annotation, listed([label]), counted(count[label], 'video'),
+                               data.path(part.side + '_categories')))
 
 
 # Features
 
-def _check_features(field, videos, by_clip, config, sample, found):
-    """Check that all videos have features, and read those of a sample that is spread evenly over them."""
-    suspects = []
+def _check_features(field, part, config, sample, found):
+    """Check that all videos of a Subset have features, and read those of a sample that is spread evenly over them."""
+    suspects, survey = [], part.surveys[field]
+    by_clip = field.endswith('_clips') or bool(config.data.window_seconds)
     store = feature_store(config, field, lambda *suspect: suspects.append(suspect))
-    if not store.exists():
-        raise InputError('%s: not found; give the folder or HDF5 file with --%s' % (store.path, field))
-    survey = store.survey([video.features for video in videos])
-    drops = config.data.missing == 'drop' and len(survey.missing) < len(videos)
+    listed_under = found.warnings if part.dropped(config.data) else found.defects
     for name in survey.missing:
-        (found.warnings if drops else found.defects).add(MISSING, store.missing_error(name))
+        listed_under.add(MISSING, store.missing_error(name))
     for warning in survey.warnings:
         found.warnings.add('newer files', warning)
     missing = set(survey.missing)
-    there = [video for video in videos if video.features not in missing]
+    there = [video for video in part.videos if video.features not in missing]
     step = max(1, len(there) // sample) if sample else 1
     chosen = there[::step][:sample]
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dataset.tables import spelling_free
 from preparation.annotation_rows import FILE_ENDINGS
-from runtime.errors import InputError
+from runtime.errors import InputError, counted
 
 TIME_RANGE = re.compile(r'_([0-9]+(?:\.[0-9]+)?)_([0-9]+(?:\.[0-9]+)?)$')
 SAME, PREFIX, RANGE = 'by the same name', 'but for v_ or an ending', 'but for a time range'  # how names match
@@ -28,7 +28,7 @@ class _Key(NamedTuple):
     """What is left of a name without the parts that may differ."""
 
     video: str           # without v_, folder and time range
-    seconds: tuple = ()  # the time range in whole seconds; () where there is none
+    seconds: tuple = ()  # the time range; () where there is none
 
 
 def match(videos, names, place):
@@ -40,16 +40,20 @@ def match(videos, names, place):
     there, own = set(names), {video.name for video in videos}
     found, how = {video.name: video.name for video in videos if video.name in there}, collections.Counter()
     how[SAME] = len(found)
-    by_key, by_video = collections.defaultdict(list), collections.defaultdict(list)
+    by_key, by_video, by_second = [collections.defaultdict(list) for _ in range(3)]
     for name in names:
         if name not in own:
             key = _key_of(name)
             by_key[key].append(name)
             by_video[key.video].append((name, key))
+            by_second[_whole(key)].append(name)
     keys = [_key_of(video.name) for video in videos]
+    in_second = collections.Counter(map(_whole, keys))
     clips_of = collections.Counter(key.video for key in keys)
     for video, key in zip(videos, keys):
         fitting, own_name = by_key.get(key, []), found.get(video.name)
+        if not fitting and not own_name and in_second[_whole(key)] == 1:
+            fitting = by_second.get(_whole(key), [])
         if not fitting and not own_name and clips_of[key.video] == 1:
             fitting = [name for name, other in by_video.get(key.video, []) if not key.seconds or not other.seconds]
         fitting = _of_class(video, [own_name] * bool(own_name) + fitting)
@@ -85,7 +89,12 @@ def _key_of(name):
     start, end = map(float, parts.groups()) if parts else (0, 0)
     if not (start < end and parts.start()):
         return _Key(base)
-    return _Key(base[:parts.start()], (int(start), int(end)))
+    return _Key(base[:parts.start()], (start, end))
+
+
+def _whole(key):
+    """A _Key with its time range in whole seconds, as the names of files often have it."""
+    return key._replace(seconds=tuple(map(int, key.seconds)))
 
 
 def _of_class(video, names):
@@ -106,6 +115,6 @@ def _no_match_error(videos, names, place):
         group, _, member = in_group[0].partition('/')
         return InputError('%s: found %s in %s, which is a video of the annotation; name the array to read of each '
                           'video, such as --key %s' % (place, member, group, member))
-    return InputError('%s: found no features of the %d videos of the annotation; a video there is %s, features here '
+    return InputError('%s: found no features of any video of the annotation (%s); a video there is %s, features here '
                       'are %s; give the features the ids of the videos as names'
-                      % (place, len(videos), videos[0].name, names[0]))
+                      % (place, counted(len(videos), 'video'), videos[0].name, names[0]))

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset.features import FeatureStore
-from runtime.errors import InputError
+from runtime.errors import InputError, counted
 
 MAX_SHOWN = 5
 SURE = 0.9    # where more videos have the same length of both axes, a few broken files could decide
@@ -45,7 +45,7 @@ def read_shapes(path, names, key):
     return Shapes(path, key, axes)
 
 
-def find_layout(stores, given, expected_rows, known_width, may_assume=False):
+def find_layout(stores, given, expected_rows, known_width):
     """The Layout that the features of one side have in common.
 
     Args:
@@ -53,9 +53,8 @@ def find_layout(stores, given, expected_rows, known_width, may_assume=False):
       given: 'tc' or 'ct' where the user says it, else None.
       expected_rows: {name: T that the duration of the video says}, of some names.
       known_width: C of the other side's features; 0: unknown.
-      may_assume: whether features of one shape, of which neither a duration nor the width is known, are taken to be
-        stored row by row. If they are not, the other side's width will differ.
-    Raises InputError where the shapes allow both layouts.
+    Features of one shape, of which neither a duration nor the width is known, are taken to be stored row by row. (If
+    they are not, the other side's width will differ.) Raises InputError where the shapes allow both layouts.
     """
     axes = [pair for shapes in stores for pair in shapes.axes.values()]
     first, second = [collections.Counter(lengths) for lengths in zip(*axes)]
@@ -70,11 +69,11 @@ def find_layout(stores, given, expected_rows, known_width, may_assume=False):
                       (_fit_width(widths, known_width), 'the width of the other side fits')):
         if len(fits) == 1:
             return Layout(fits[0], widths[fits[0]][0], why)
-    if may_assume and not expected_rows and not known_width and widths['tc'][0] != widths['ct'][0]:
+    if not expected_rows and not known_width and widths['tc'][0] != widths['ct'][0]:
         return Layout('tc', widths['tc'][0], 'assumed', True)
-    raise InputError('%s: found %d features, most of shape %s, where nothing says which axis is time; give --layout '
-                     'tc (time first) or --layout ct (time last)' % (
-                         stores[0].path, len(axes), [widths[layout][0] for layout in ('ct', 'tc')]))
+    raise InputError('%s: found features of %s, most of shape %s, where neither durations nor widths say which axis '
+                     'is time; give --layout tc (time first) or --layout ct (time last), or correct the stride' % (
+                         stores[0].path, counted(len(axes), 'video'), [widths[layout][0] for layout in ('ct', 'tc')]))
 
 
 def _fit_durations(stores, expected_rows):

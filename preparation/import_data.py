@@ -32,7 +32,7 @@ from preparation.import_tables import (
     side_files,
     write_side,
 )
-from preparation.import_videos import Timing, imported_videos, named_classes, read_parts
+from preparation.import_videos import Timing, imported_videos, named_classes, read_parts, without_labels
 from preparation.subsets import TESTING, TRAINING, VALIDATION, subsets_flag
 from runtime.errors import InputError, counted, printable
 from runtime.files import refuse_to_overwrite
@@ -61,6 +61,8 @@ def add_arguments(parser):
     group.add_argument('--categories', metavar='FILE', help='class names, one per line; their order is that of the '
                        'class indices; segments of other classes are left out (default: all classes of the '
                        'annotation, sorted)')
+    group.add_argument('--ignore_label', action='append', default=[], metavar='NAME', help='leave out the segments '
+                       'of this class, such as Ambiguous of THUMOS14; may be given several times')
     group.add_argument('--subsets', type=subsets_flag, metavar='SUBSET=NAME,…', help='what the subsets of the '
                        'annotation are used as, such as training=train+val,validation=Test (default: by their names)')
     group = parser.add_argument_group('when the rows of the features are')
@@ -84,7 +86,8 @@ def run(args):
     content, timing = data_root.read(args.data_root), _timing(args)
     check_files(args.data_root, args.side, content, args.force)
     parts = read_parts(args)
-    names, parts, unknown = named_classes(parts, args.categories)
+    parts = without_labels(parts, args.ignore_label)
+    names, parts, unknown, spellings = named_classes(parts, args.categories)
     layout, rows = _survey(parts, timing, args, content)
     imported, left_out = [], collections.Counter()
     for part, rows_of_part in zip(parts, rows):
@@ -97,6 +100,7 @@ def run(args):
     warnings = [text for part, found in zip(parts, imported)
                 for text in coverage_warnings(part, found, tables, text_of(args.stride, args.fps))]
     warnings += _unknown_classes(unknown, args.categories) + _layout_warnings(layout)
+    warnings += _name_warnings(names, spellings)
     missing = [video.name for found in imported for video in found if not video.has_features]
     settings = _settings(args, parts, names, layout, tables)
     record = _record(args, parts, names, tables, missing, +left_out)
@@ -169,7 +173,7 @@ def _survey(parts, timing, args, content):
                          if video.name in files and timing.rows(video)})
     other = 'target' if args.side == 'source' else 'source'
     known = content['settings'].get('feature_width', 0) if content[other] else 0
-    layout = find_layout(shapes, args.layout, expected, known, may_assume=not args.rescaled)
+    layout = find_layout(shapes, args.layout, expected, known)
     rows = [rows_of(found, layout) for found in shapes]
     check_width(layout.width, ', '.join(part.path for part in parts), content, args.side)
     return layout, rows
@@ -267,6 +271,15 @@ def _unknown_classes(unknown, categories):
     return ['%s left out, because %s has no such class: %s, such as %s (%s)' % (
         counted(sum(unknown.values()), 'segment'), categories, counted(len(unknown), 'class'), label,
         counted(count, 'segment'))]
+
+
+def _name_warnings(names, spellings):
+    """Warnings about class names that are written in several ways, and about one that is usually left out."""
+    warnings = ['class %s is also written %s; all are taken for one class' % (name, ', '.join(sorted(others)))
+                for name, others in sorted(spellings.items())]
+    ambiguous = [name for name in names if name.lower() == 'ambiguous']
+    return warnings + ['class %s: in THUMOS14 it marks doubtful actions, which are usually left out; '
+                       '--ignore_label %s does so' % (name, name) for name in ambiguous]
 
 
 def _print_report(args, names, tables, missing, warnings):

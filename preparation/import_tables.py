@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from dataset import data_root
-from dataset.row_times import check_coverage
+from dataset.row_times import MAX_OFF, MAX_ROWS_OFF, MAX_SHOWN, check_coverage
 from dataset.tables import AnnotationRules, videos_of
 from preparation.subsets import TESTING, TRAINING, VALIDATION
-from runtime.errors import InputError
+from runtime.errors import InputError, counted
 from runtime.files import file_lock, make_folder, write_errors, write_text
 
 TABLES = {'info': '%s_info.csv', 'annotation': '%s_annotation.json', 'labels': '%s_labels.txt',
@@ -119,11 +119,34 @@ def coverage_warnings(part, imported, tables, stated):
     whole = [of_name[video.name] for video in with_both if not video.is_clip]
     clips = [of_name[video.name]._replace(seconds=video.stated) for video in with_both if video.is_clip]
     warnings += check_coverage(whole, part.path, stated=stated)
+    warnings += _late_actions(part, [(video, of_name[video.name]) for video in imported if video.name in of_name
+                                     and video.has_features and not video.stated and not video.is_clip], stated)
     try:
         warnings += check_coverage(clips, part.path, stated=stated)
     except InputError as error:
         warnings.append('trimmed clips: %s; each counts as one moment over all of its rows' % error)
     return warnings
+
+
+def _late_actions(part, pairs, stated):
+    """Warnings about actions that end after the features do, of pairs of an Imported without duration and its Video.
+
+    Raises InputError where that is so in most of the videos that have actions.
+    """
+    ends = [(video.name, max(entry['segment'][1] for entry in video.entry['annotations']),
+             video_there.start + video_there.span + max(0.0, video_there.start) + MAX_ROWS_OFF * (
+                 video_there.span / video_there.clips))
+            for video, video_there in pairs if video.entry['annotations']]
+    late = ['%s (%.1f s, features %.1f s)' % found for found in ends if found[1] > found[2] * (1 + MAX_OFF)]
+    if not late:
+        return []
+    text = '%s: actions end after the features do in %d of %s: %s%s' % (
+        part.path, len(late), counted(len(ends), 'video'), ', '.join(late[:MAX_SHOWN]),
+        ', …' if len(late) > MAX_SHOWN else '')
+    if 2 * len(late) > len(ends):
+        raise InputError('%s; %s was given; correct it, or the times of the annotation' % (
+            text, stated or '--rescaled'))
+    return [text + '; extract these features again, or correct the annotation']
 
 
 # Settings

@@ -167,8 +167,31 @@ def _renamed(part, taken):
 
 # Classes
 
+def without_labels(parts, ignored):
+    """Parts without the segments and the clips of the labels `ignored`, which they count as left out.
+
+    Raises InputError where no segment has one of these labels.
+    """
+    known = {spelling_free(label) for part in parts for video in part.videos for label in _labels(video)}
+    for label in ignored:
+        if spelling_free(label) not in known:
+            raise InputError('--ignore_label %s: found no segment of this class; correct the name' % label)
+    return [_without_labels(part, {spelling_free(label) for label in ignored}) for part in parts]
+
+
+def _without_labels(part, keys):
+    videos = [video._replace(segments=tuple(
+        segment for segment in video.segments if spelling_free(segment[2]) not in keys))
+        for video in part.videos if not (video.clip_label and spelling_free(video.clip_label) in keys)]
+    gone = sum(len(_labels(video)) for video in part.videos) - sum(len(_labels(video)) for video in videos)
+    return part._replace(videos=videos, left_out=part.left_out + collections.Counter(
+        {'segments of --ignore_label': gone}))
+
+
 def named_classes(parts, categories):
-    """(class names, parts whose labels are among them, Counter of segments whose label is not → number).
+    """(class names, parts whose labels are among them, Counter of segments whose label is not → number, spellings).
+
+    The last is {class name: its other spellings}.
 
     Args:
       parts: list of Part.
@@ -189,14 +212,18 @@ def named_classes(parts, categories):
     unknown, named, by_spelling = collections.Counter(), [], collections.defaultdict(list)
     for name in names:
         by_spelling[spelling_free(name)].append(name)
+    spellings = collections.defaultdict(set)
     for part, found in zip(parts, labels):
         name_of = {label: _name_of(label, names, by_spelling, part.text) for label in found}
+        for label, name in name_of.items():
+            if name is not None and name != label and spelling_free(name) == spelling_free(label):
+                spellings[name].add(label)
         unknown.update({label: count for label, count in found.items() if name_of[label] is None})
         named.append(part._replace(videos=[_with_names(video, name_of) for video in part.videos]))
     if categories and unknown and not any(_labels(video) for part in named for video in part.videos):
         raise InputError('%s: found none of the classes of the annotation, such as %s; the first class of the list '
                          'is %s; name the list of this annotation' % (categories, next(iter(unknown)), names[0]))
-    return names, named, unknown
+    return names, named, unknown, spellings
 
 
 def _is_index(label):
@@ -208,15 +235,14 @@ def _labels(video):
 
 
 def _all_names(labels):
-    """Sorted names of the labels of each part; a later part's label is spelt as an earlier part has it."""
+    """Sorted names of the labels of each part. Of labels that differ by spelling alone, the first part's most
+    frequent one is the name.
+    """
     spelling = {}
     for found in labels:
-        spelling.update({spelling_free(label): label for label in found if spelling_free(label) not in spelling})
-    # two labels of one part that differ by spelling alone stay two classes
-    names = set(labels[0]) if labels else set()
-    for found in labels[1:]:
-        names.update(label for label in found if spelling[spelling_free(label)] == label)
-    return sorted(names)
+        for label, _ in sorted(found.items(), key=lambda pair: (-pair[1], pair[0])):
+            spelling.setdefault(spelling_free(label), label)
+    return sorted(spelling.values())
 
 
 def _name_of(label, names, by_spelling, place):

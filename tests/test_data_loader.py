@@ -323,8 +323,8 @@ def test_summary_counts_unusable_segments_by_reason(tmp_path):
         'source training: 28 of 29 segments used as foreground samples; left out: 1 shorter than 32 rows (16.0 s)',
         'warning: source training: 4 of 33 segments cannot be used: 2 without length, 2 outside their video; correct '
         'the annotation',
-        'warning: source training: 2 of 29 segments are beyond the first 25 of their video, and untrimmed videos are '
-        'trained without them; raise --max_segments',
+        'warning: source training: 2 of 29 segments are beyond --max_segments 25 in their video, and untrimmed '
+        'videos are trained without them; raise it',
         'target training: 2 videos, 2 segments of 1 class; unusable segments: 1 without length',
         'target training: 1 of 2 segments used as moments; left out: 1 shorter than 8 rows (4.0 s)',
         'warning: target training: 1 of 3 segments cannot be used: 1 without length; correct the annotation',
@@ -374,18 +374,22 @@ def test_a_moment_of_8_clips_may_count_as_shorter_as_published(tmp_path, exact):
     assert '%d of 3 segments used as moments' % (1 + exact) in summary
 
 
-def test_a_moment_between_the_edges_of_clips_has_no_rows(tmp_path):
+def test_a_moment_between_the_edges_of_clips_has_one_row(tmp_path):
     target = {'t': video((1.55, 1.9)), 'u': video((8, 24))}  # 0.7 clips, from 3.1 to 3.8
     config = make(tmp_path, target=target, exact_lengths=True, moment_clips=1)
-    assert '1 of 2 segments used as moments; left out: 1 shorter than 1 row' in summary_of(config)
+    assert '2 of 2 segments used as moments' in summary_of(config)
+    assert '1 of 2 segments used as moments; left out: 1 shorter than 1 row' in summary_of(
+        settings.override(config, exact_lengths=False))
 
 
 @pytest.mark.parametrize('side, kind', [('source', 32), ('target', 8)])
 def test_no_segment_that_is_long_enough(tmp_path, side, kind):
     config = make(tmp_path, **{side: {'v': video((0, 1))}})
+    name, flag = {'source': ('foreground samples', 'foreground'), 'target': ('moments', 'moment')}[side]
     assert message_of(summary_of, config) == (
-        '%s: no segment of a training video spans %d rows of features; give a lower --%s_clips' % (
-            config.data.path(side + '_annotation'), kind, {'source': 'foreground', 'target': 'moment'}[side]))
+        '%s: found no %s in 1 %s training video; training stops without them; left out: 1 shorter than %d rows '
+        '(%.1f s); --%s_clips 2 keeps nine tenths' % (
+            config.data.path(side + '_annotation'), name, side, kind, kind / 2, flag))
 
 
 def test_fault_1_takes_first_annotations_for_foreground_alone(tmp_path):
@@ -530,7 +534,7 @@ def test_windows_in_validation_by_hand(tmp_path):
     assert np.concatenate([batch.seconds for batch in batches]).tolist() == [8.0] * 7 + [5.0]
     found = [cut[1:] for cut in cuts(np.concatenate([batch.features for batch in batches]))]
     assert found == [(first, first + 16) for first in range(0, 49, 8)] + [(0, 10)]
-    assert stream.summary.splitlines()[-1] == '2 target validation videos in 8 windows of 8 seconds'
+    assert stream.summary.splitlines()[-1] == '2 target validation videos in 8 windows of 16 rows (8 seconds; median)'
 
 
 def test_windows_need_a_row_for_each_clip(tmp_path):

@@ -216,8 +216,12 @@ def test_damaged_snapshots_are_named_and_the_others_tested(trained, capsys):
 
 def test_without_ground_truth_results_are_written(trained, capsys):
     common, results = flags(trained, results='unknown')
-    run_main(aher_k600_test, *common, *results, '--steps', '2', '--ground_truth', 'nowhere.json',
-             '--target_labels', 'nowhere.txt')
+    truth = str(trained / 'data' / 'k600_val_action.json')
+    os.rename(truth, truth + '.away')
+    try:
+        run_main(aher_k600_test, *common, *results, '--steps', '2', '--target_labels', 'nowhere.txt')
+    finally:
+        os.rename(truth + '.away', truth)
     assert 'no ground truth' in capsys.readouterr().out
     assert (trained / 'unknown' / (aher_k600_test.RESULTS_NAME % 2)).exists()
 
@@ -554,7 +558,15 @@ def test_missing_data_are_named_and_the_demo_offered(script, tmp_path):
 def test_no_snapshots(world, no_graph, capsys):
     common, results = flags(world, models='none')
     assert 'no snapshots' in error_of(capsys, aher_k600_test, *common, *results)
-    assert 'no readable snapshot' in error_of(capsys, aher_k600_test, *common, *results, '--steps', '7')
+    assert 'no snapshots' in error_of(capsys, aher_k600_test, *common, *results, '--steps', '7')
+
+
+def test_steps_that_are_not_there_are_named(trained, no_graph, capsys):
+    common, results = flags(trained)
+    assert 'step_7: found no snapshot; the steps there are 2, 4' in error_of(
+        capsys, aher_k600_test, *common, *results, '--steps', '2,7')
+    assert '--ground_truth %s: not found' % (trained / 'x.json') in error_of(
+        capsys, aher_k600_test, *common, *results, '--ground_truth', str(trained / 'x.json'))
 
 
 def test_a_snapshot_of_another_network(trained, no_graph, capsys):

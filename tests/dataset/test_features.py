@@ -441,6 +441,16 @@ def test_a_header_row_of_a_csv_is_no_row_of_features(tmp_path, header):
     assert FeatureStore(str(tmp_path), WIDTH).read('v').tolist() == [[5, 6, 7, 8]]
 
 
+@pytest.mark.parametrize('name', ['', 'Unnamed: 0'])
+def test_the_row_numbers_that_pandas_writes_are_no_features(tmp_path, name):
+    path = str(tmp_path / 'v.csv')
+    write(path, name + ',0,1,2,3\n0,5,6,7,8\n1,5,6,7,9\n')
+    assert FeatureStore(str(tmp_path), WIDTH).read('v').tolist() == [[5, 6, 7, 8], [5, 6, 7, 9]]
+    assert FeatureStore(str(tmp_path), WIDTH).shape('v') == (2, 4)
+    write(path, name + ',0,1,2\n0,5,6,7\n2,5,6,7\n')  # a column that does not count the rows
+    assert FeatureStore(str(tmp_path), WIDTH).read('v').tolist() == [[0, 5, 6, 7], [2, 5, 6, 7]]
+
+
 @pytest.mark.parametrize('first', ['1,2.5,3,4', '\ufeff1,2.5,3,4', '"1","2.5","3","4"', '1e0, 25e-1 ,3.0,4\r'])
 def test_a_csv_may_lack_its_header_row(tmp_path, first):
     write(str(tmp_path / 'v.csv'), first + '\n5,6,7,8\n')

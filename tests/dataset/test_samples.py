@@ -8,8 +8,11 @@ import config as settings
 from dataset.samples import (
     clip_samples,
     covering_windows,
+    dropped_lines,
+    listed,
     training_report,
     training_window,
+    why_no_sample,
     window_rows,
     windows_in_a_pass,
 )
@@ -43,6 +46,17 @@ def test_only_the_first_segment_serves():
     found = clip_samples(videos, 5, 'video', True, first_only=True)
     assert [len(group) for group in found.groups] == [1]
     assert (found.number, found.shorter, found.not_first) == (1, 0, 3)
+
+
+def test_exact_cuts_are_not_short_of_a_row_for_rounding_errors():
+    assert (int(0.29 * 100), int(0.57 * 100)) == (28, 56)  # as published
+    videos = [video((29, 57), (0.1, 1.65), (98.4, 99.95), (50, 51.4))]
+
+    def cuts(exact):
+        return [(sample.start, sample.end) for sample in clip_samples(videos, 2, 'video', exact).groups[0]]
+
+    assert cuts(exact=False) == [(28, 56)]
+    assert cuts(exact=True) == [(29, 57), (0, 2), (98, 100)]  # about 2 rows become 2; the last one is too short
 
 
 # Windows
@@ -152,11 +166,94 @@ def test_a_report_of_the_source_by_hand():
         'video',
         'source training: videos of 60 / 80 / 100 rows (30 / 40 / 50 s); segments of 10 / 36 / 40 rows '
         '(5 / 18 / 20 s) (shortest, median, longest)',
-        'source training: 2 of 3 segments used as foreground samples; left out: 1 shorter than 32 rows (16.0 s)']
+        'source training: 1 of 3 segments used as foreground samples; left out: 1 shorter than 32 rows (16.0 s), 1 '
+        'of videos without features']
+    assert (0.6 - 0.5) * 100 < 10  # as published, that is less than 10 rows
     assert found.warnings == [
         'source training: 1 of 4 segments cannot be used: 1 outside their video; correct the annotation',
         'source training: 33 % of the segments are no foreground samples, because they are shorter than 32 rows '
-        '(16.0 s); --foreground_clips 10 keeps nine tenths']
+        '(16.0 s); --foreground_clips 9 keeps nine tenths',
+        'source training: 1 of 2 classes have no sample among the foreground samples: b']
+
+
+def test_segments_of_videos_without_features_are_counted_once():
+    videos = [video((0, 40), (0, 4), (50, 99), name='v'), video((0, 40), (0, 9), (9, 18), name='w'),
+              video((0, 50), name='x')]
+    found = report(videos, 'target', class_names=['a'], missing=['v', 'other'])
+    assert found.lines[0].startswith('target training: 3 videos (1 without features), 7 segments')
+    assert found.lines[2] == ('target training: 4 of 7 segments used as moments; left out: 1 shorter than 8 rows '
+                              '(4.0 s), 2 of videos without features')
+    faulty = report(videos, class_names=['a'], missing=['v'], faults=settings.Faults(first_annotation_only=True))
+    assert faulty.lines[2].endswith(': 2 of 7 segments used as foreground samples; left out: 4 not the first of '
+                                    'their video, 1 of videos without features')
+    # training, which has dropped the video:
+    assert report(videos[1:], 'target', class_names=['a']).lines[2].endswith(': 4 of 4 segments used as moments')
+    nothing = report(videos, 'target', class_names=['a'], missing='vwx', window_seconds=10.0)
+    assert nothing.lines[2].endswith(': 0 of 7 segments used as moments; left out: 1 shorter than 8 rows (4.0 s), 6 '
+                                     'of videos without features')
+    assert nothing.warnings[-1].endswith('1 of 1 classes have no sample among the moments: a')
+
+
+def test_the_line_on_dropped_videos():
+    videos = [video(name=name) for name in 'abc']
+    assert dropped_lines(['b', 'c'], videos, 'target training') == [
+        'dropped for lack of features: 2 of 3 target training videos, such as b']
+    assert dropped_lines([], videos, 'target training') == []
+
+
+def test_the_rows_and_seconds_of_windows_are_stated():
+    videos = [video(*[(0, 40)] * 3, rows=100), video((0, 40), rows=60), video((0, 12), rows=12)]  # half a second each
+    windows = [line for line in report(videos, window_seconds=10.3).lines if 'window' in line]
+    assert windows == ['source training: 5 windows in a pass, of 12 / 21 / 21 rows (6 / 10.5 / 10.5 s) (shortest, '
+                       'median, longest)']  # 3 + 1 + 1, at most one for each segment
+    for subset in ('validation', 'testing'):  # from rows 0, 10, … 70 and 79; 0, 10, 20, 30 and 39; 0
+        windows = [line for line in report(videos, 'target', subset, window_seconds=10.3).lines if 'window' in line]
+        assert windows == ['target %s: 15 windows of 12 / 21 / 21 rows (6 / 10.5 / 10.5 s) (shortest, median, '
+                           'longest)' % subset]
+    assert report([video((0, 40))], window_seconds=0.5).lines[-1] == (
+        'source training: 1 window in a pass, of 2 / 2 / 2 rows (1 / 1 / 1 s) (shortest, median, longest)')
+    two = [video((0, 40), name='v'), video((0, 12), rows=12, name='w')]
+    assert ': 1 window in a pass, of 12 / 12 / 12 rows' in report(two, missing=['v'], window_seconds=10.0).lines[-1]
+    assert len(report(two, missing=['v', 'w'], window_seconds=10.0).lines) == 3
+    assert not [line for line in report(videos, 'target', window_seconds=10.0).lines if 'window' in line]  # moments
+    assert not [line for line in report(videos).lines if 'window' in line]
+
+
+def why(videos, side='source', **values):
+    return why_no_sample(settings.override(settings.Config(), **values), side, videos)
+
+
+def test_why_there_is_no_sample():
+    short = [video((0, 30), (0, 31), (0, 20)), video(*[(50, 80)] * 18)]  # of 21 segments, one has fewer than 30 rows
+    assert why(short) == (
+        'found no foreground samples in 2 source training videos; training stops without them; left out: 21 shorter '
+        'than 32 rows (16.0 s); --foreground_clips 30 keeps nine tenths')
+    assert why(short, foreground_clips=30) == why(short, 'target') == ''
+    assert why([video((0, 3))], 'target') == (
+        'found no moments in 1 target training video; training stops without them; left out: 1 shorter than 8 rows '
+        '(4.0 s); --moment_clips 3 keeps nine tenths')
+    assert why([video((0, 0.3))], 'target').endswith(
+        'than 8 rows (4.0 s); extract features with more rows a second, or correct the annotation')
+    assert why([video(), video()]) == (
+        'found no usable segment in 2 source training videos, expected at least one; training stops without '
+        'foreground samples; correct the annotation')
+    assert why([video((0, 50))._replace(first_usable=False)],
+               faults=settings.Faults(first_annotation_only=True)).startswith('found no usable first segment in 1 ')
+
+
+@pytest.mark.parametrize('exact, lower', [(False, 7), (True, 8)])
+def test_nine_tenths_are_kept_as_clips_are_counted(exact, lower):
+    assert (0.6 - 0.2) * 20 < 8
+    found = video((4, 12), rows=20)
+    values = {'exact_lengths': exact, 'moment_clips': 9}
+    assert why([found], 'target', **values).endswith('--moment_clips %d keeps nine tenths' % lower)
+    assert why([found], 'target', exact_lengths=exact, moment_clips=lower) == ''
+
+
+def test_names_with_commas_are_quoted():
+    assert listed(['a', 'b, c', 'd']) == 'a, "b, c", d' and listed([]) == ''
+    (warning,) = report([video((0, 40))], class_names=['a', 'wax, cut', 'b']).warnings
+    assert warning.endswith('2 of 3 classes have no sample among the foreground samples: "wax, cut", b')
 
 
 def test_a_report_of_the_target_and_of_validation():
@@ -184,8 +281,8 @@ def test_at_most_ten_classes_are_named():
 def test_segments_beyond_the_most_of_a_video_are_a_warning_where_videos_are_whole():
     videos = [video(*[(0, 40)] * 27, name='v'), video(*[(0, 40)] * 3, name='w', label=1)]
     assert report(videos).warnings == [
-        'source training: 2 of 30 segments are beyond the first 25 of their video, and untrimmed videos are trained '
-        'without them; raise --max_segments']
+        'source training: 2 of 30 segments are beyond --max_segments 25 in their video, and untrimmed videos are '
+        'trained without them; raise it']
     assert report(videos, window_seconds=10.0).warnings == report(videos, max_segments=27).warnings == []
 
 

@@ -234,3 +234,27 @@ def test_the_annotation_of_videos_to_be_searched_needs_no_subset_names():
 def test_faulty_subsets_flags_are_refused(text):
     with pytest.raises(argparse.ArgumentTypeError):
         subsets_flag(text)
+
+
+@pytest.mark.parametrize('text', ['-0:05', '1.5:05', '2:70', '1:02:99', '1e308', '3:'])
+def test_times_that_cannot_be_are_refused(tmp_path, text):
+    (tmp_path / 'a.csv').write_text('video,start,end,label\na,%s,9,run\n' % text)
+    assert 'row 2: start: found %r, expected a' % text in message_of(read_forms, [str(tmp_path / 'a.csv')])
+
+
+def test_times_of_clocks(tmp_path):
+    (tmp_path / 'a.csv').write_text('video,start,end,label\na,1:05.5,1:02:03,run\n')
+    assert read_forms([str(tmp_path / 'a.csv')]).videos[0].segments == ((65.5, 3723.0, 'run'),)
+
+
+def test_videos_of_the_same_file_name_in_two_folders_are_refused(tmp_path):
+    (tmp_path / 'a.csv').write_text('video,start,end,label\ncam1/001.mp4,1,2,run\ncam1/001.mp4,3,4,run\n'
+                                    'cam2/001.mp4,1,2,run\n')
+    assert 'row 4: found cam1/001.mp4 and cam2/001.mp4, which would both be video 001' in message_of(
+        read_forms, [str(tmp_path / 'a.csv')])
+
+
+@pytest.mark.parametrize('seconds, stated', [((10, 8), None), ((9.96, 8.02), None), ((60, 60), 60.0)])
+def test_lengths_of_segments_are_no_durations(tmp_path, seconds, stated):
+    (tmp_path / 'a.csv').write_text('video,start,end,label,duration\na,1,10.98,run,%s\na,20,28.02,run,%s\n' % seconds)
+    assert read_forms([str(tmp_path / 'a.csv')]).videos[0].seconds == stated

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from data_sets import ROOT, WIDTH, make, python, video, write
 
+import config as settings
 import prepare_data
 from config import override
 from dataset import data_root
@@ -134,6 +135,29 @@ def test_class_names_of_the_source_are_needed_unless_their_number_is_given(confi
             ) in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('kind', ['absent', 'empty', 'file'])
+def test_a_data_root_without_any_table_is_one_defect(tmp_path, capsys, kind):
+    root = str(tmp_path / 'none')
+    if kind == 'empty':
+        os.mkdir(root)
+    elif kind == 'file':
+        write(root, 'text')
+    assert exit_status(lambda: prepare_data.main(['check', '--data_root', root])) == 2
+    output = capsys.readouterr()
+    what = {'absent': 'no such folder', 'empty': 'a folder without tables', 'file': 'no folder'}[kind]
+    assert output.out.splitlines() == [
+        'defects', 'data root: 1', '  %s: found %s, expected one with tables such as cvs_records_anet/'
+        'anet_train_val_reduce_info.csv; give your folder with --data_root, or make one: python3 prepare_data.py '
+        'import --side source --annotation FILE --features FOLDER --data_root %s …' % (root, what, root)]
+    assert output.err == 'error: %s: found 1 defect of 1 kind, listed above; correct them\n' % root
+
+
+def test_a_data_root_with_one_table_is_checked(tmp_path):
+    write(str(tmp_path / 'activitynet_category_name.txt'), 'waving\n')
+    counts = check.check(override(settings.Config(), data_root=str(tmp_path))).defects.counts
+    assert 'data root' not in counts and 'info table' in counts
+
+
 def test_sample_and_missing_stores(config, capsys):
     assert exit_status(lambda: prepare_data.main(flags(config) + ['--sample', '3'])) == 0
     assert '%s, folder, 15 videos: 15 npy; 3 read' % config.data.path('source_features') in capsys.readouterr().out
@@ -172,6 +196,42 @@ def test_labels_of_segments_that_the_label_table_contradicts(config):
     assert set(check.check(config).defects.counts) == {'class names'}  # the numbers of the lines mean nothing
 
 
+def test_a_label_table_is_compared_with_the_segments_whoever_has_the_labels(config):
+    config = override(config, labels='segment', source_categories='target_names.txt', source_classes=2)
+    write(config.data.path('source_categories'), 'waving\nnodding\n')
+    write(config.data.path('target_categories'), 'waving\nnodding\n')
+    with changed(config, 'target_annotation') as entries:
+        entries['t1']['annotations'][0]['label'] = 'waving'
+        entries['t0']['annotations'].append({'segment': [8, 24], 'label': 'nodding'})  # of several classes
+        entries['v1']['annotations'] = [{'segment': [0, 1], 'label': 'waving'}]
+    found = check.check(config)
+    assert found.defects.counts == {'labels that differ': 2} and set(found.warnings.counts) == {'samples'}
+    table = config.data.path('target_labels')
+    for name in ('t1', 'v1'):
+        assert '%s: video %s has class 1, nodding, but its segments in %s have the label waving; correct one' % (
+            table, name, config.data.path('target_annotation')) in str(found.defects)
+    os.remove(table)
+    assert check.check(config).defects.counts == {}
+    truth(config, dict(WHOLE, v1=annotated('nodding')))  # the class is now that of the annotation
+    assert '%s: video v1 has class 0, waving, but its segments in %s have the label nodding; correct one' % (
+        config.data.path('target_annotation'), config.data.path('ground_truth')) in str(check.check(config).defects)
+
+
+def test_class_names_with_commas_are_quoted(config):
+    write(config.data.path('target_categories'), 'wax, cut\nnodding\n')
+    with changed(config, 'target_annotation') as entries:
+        for name in entries:
+            entries[name]['annotations'] = [{'segment': [8, 24], 'label': 'wax, cut'}]
+        entries['t2']['annotations'] += [{'segment': [8, 24], 'label': label} for label in ('nodding', 'bow, deep')]
+    truth(config, dict(WHOLE, v0=annotated('bow, deep')))
+    found = check.check(config)
+    assert 'video t2 has segments of "bow, deep", nodding, "wax, cut"; training' in str(found.warnings)
+    assert 'found the label "bow, deep" of 1 video' in str(found.warnings)
+    assert 'video t1 has class 1, nodding, but its segments in %s have the label "wax, cut"; correct' % (
+        config.data.path('target_annotation')) in str(found.defects)
+    assert 'video v0 has label "bow, deep", expected a line' in str(found.defects)
+
+
 def test_segments_of_several_classes_are_a_warning(config, capsys):
     with changed(config, 'target_annotation') as entries:
         for name in ('t1', 't2', 'v1'):
@@ -195,6 +255,23 @@ def test_reversed_segments_of_the_ground_truth(config):
     assert defects.counts == {'ground truth': 2}
     assert 'video v1 has a segment from 9 to 3.5, expected start < end' in str(defects)
     assert 'video v1 has a segment from 4 to 4' in str(defects)
+
+
+def test_times_of_the_ground_truth_may_be_texts(config):
+    truth(config, dict(WHOLE, v0=annotated(segment=('1', '2.5')), v1=annotated(segment=('9', '10'))))  # '9' > '10'
+    found = check.check(config)
+    assert found.defects.counts == found.warnings.counts == {}
+    truth(config, dict(WHOLE, v0=annotated(segment=('10', '9.5')), v1=annotated(segment=('-0.5', 2)),
+                       v2=annotated(segment=(30, '33.5')), v3=annotated(segment=('1_0', 20))))
+    assert check.check(config).defects.counts == {'ground truth': 1}  # 1_0 is no number, so that no more is compared
+    truth(config, dict(WHOLE, v0=annotated(segment=('10', '9.5')), v1=annotated(segment=('-0.5', 2)),
+                       v2=annotated(segment=(30, '33.5'))))
+    found = check.check(config)
+    assert found.defects.counts == {'ground truth': 1}
+    assert 'video v0 has a segment from 10 to 9.5, expected start < end' in str(found.defects)
+    assert found.warnings.counts == {'ground truth outside its video': 2}
+    assert 'video v1 has a segment from -0.5 to 2, but' in str(found.warnings)
+    assert 'video v2 has a segment from 30 to 33.5, but' in str(found.warnings)
 
 
 def test_a_misspelt_key_is_a_defect(config):
@@ -405,11 +482,88 @@ def test_samples_that_are_left_out_are_warnings(config, capsys):
     assert 'source training: 13 % of the segments are no foreground samples' in output
 
 
+@pytest.mark.parametrize('side, setting, length', [('source', 'foreground', 12), ('target', 'moment', 3)])
+def test_no_sample_is_a_defect(config, capsys, side, setting, length):
+    with changed(config, side + '_annotation') as entries:
+        for entry in entries.values():
+            entry['annotations'][:] = [dict(segment, segment=[8, 8 + length / 2]) for segment in entry['annotations']]
+    assert exit_status(lambda: prepare_data.main(flags(config))) == 2
+    output = capsys.readouterr()
+    text = {'source': 'foreground samples in 15 source training videos; training stops without them; left out: 15 '
+                      'shorter than 32 rows (16.0 s); --foreground_clips 12 keeps',
+            'target': 'moments in 5 target training videos; training stops without them; left out: 5 shorter than 8 '
+                      'rows (4.0 s); --moment_clips 3 keeps'}[side]
+    assert '\nno samples: 1\n  %s: found no %s nine tenths\n' % (
+        config.data.path(side + '_annotation'), text) in output.out
+    assert output.err.splitlines()[-1].endswith('listed above; correct them')  # --bad_data skip does not help
+    assert exit_status(lambda: prepare_data.main(flags(config) + ['--%s_clips' % setting, '%d' % length])) == 0
+
+
+def test_no_segment_at_all_is_a_defect(config):
+    with changed(config, 'target_annotation') as entries:
+        for entry in entries.values():
+            entry['annotations'] = []
+    defects = check.check(config).defects
+    assert defects.counts == {'no samples': 1}
+    assert '%s: found no usable segment in 5 target training videos' % config.data.path('target_annotation') in str(
+        defects)
+
+
 def test_videos_without_features_that_are_dropped_are_a_warning(config):
     os.remove(os.path.join(config.data.path('source_clips'), 's3.npy'))
     assert check.check(config).defects.counts == {'missing features': 1}
     found = check.check(override(config, missing='drop'))
     assert found.defects.counts == {} and found.warnings.counts['missing features'] == 1
+
+
+def test_segments_of_videos_without_features_are_no_samples(config):
+    for field, name in (('source_clips', 's3'), ('source_features', 's4'), ('source_features', 's3'),
+                        ('target_clips', 't2'), ('target_features', 'v1')):
+        os.remove(os.path.join(config.data.path(field), name + '.npy'))
+    with changed(config, 'source_annotation') as entries:
+        entries['s4']['annotations'].append({'segment': [8, 12], 'label': 'waving'})
+    lines = check.check(config).summary
+    assert 'source training: 15 videos (2 without features), 16 segments of 1 class; unusable segments: none' in lines
+    assert ('source training: 13 of 16 segments used as foreground samples; left out: 1 shorter than 32 rows (16.0 '
+            's), 2 of videos without features') in lines
+    assert 'target training: 4 of 5 segments used as moments; left out: 1 of videos without features' in lines
+    found = check.check(override(config, missing='drop'))
+    for line in ('dropped for lack of features: 2 of 15 source training videos, such as s3',
+                 'source training: 13 videos, 13 segments of 1 class; unusable segments: none',
+                 'source training: 13 of 13 segments used as foreground samples',
+                 'dropped for lack of features: 1 of 5 target training videos, such as t2',
+                 'target training: 4 of 4 segments used as moments',
+                 'dropped for lack of features: 1 of 4 target validation videos, such as v1'):
+        assert line in found.summary, line
+    assert found.defects.counts == {} and found.warnings.counts['missing features'] == 5
+
+
+def test_what_is_left_after_a_drop_must_have_samples(config):
+    for number in range(14):
+        os.remove(os.path.join(config.data.path('source_clips'), 's%d.npy' % number))
+    with changed(config, 'source_annotation') as entries:
+        entries['s14']['annotations'][0]['segment'] = [8, 12]
+    assert check.check(config).defects.counts == {'missing features': 14}
+    assert check.check(override(config, missing='drop')).defects.counts == {'no samples': 1}
+
+
+def test_a_drop_of_all_videos_is_a_defect_although_no_folder_lacks_them_all(config, capsys):
+    for number in range(15):
+        folder = config.data.path('source_clips' if number % 2 else 'source_features')
+        os.remove(os.path.join(folder, 's%d.npy' % number))
+    assert exit_status(lambda: prepare_data.main(flags(config) + ['--missing', 'drop'])) == 2
+    output = capsys.readouterr()
+    assert 'missing features: 15' in output.out and 'dropped' not in output.out
+    assert output.err.splitlines()[-1].endswith('found 15 defects of 1 kind, listed above; correct them')
+
+
+def test_windows_are_stated_in_rows(config):
+    lines = check.check(override(config, window_seconds=8.3, source_features=config.data.source_clips,
+                                 target_features=config.data.target_clips)).summary
+    assert ('source training: 15 windows in a pass, of 17 / 17 / 17 rows (8.5 / 8.5 / 8.5 s) (shortest, median, '
+            'longest)' in lines)  # rows of half a second; each video of 64 rows has one segment
+    assert ('target validation: 28 windows of 17 / 17 / 17 rows (8.5 / 8.5 / 8.5 s) (shortest, median, longest)'
+            in lines)  # of 4 videos, from rows 0, 8, …, 40 and 47
 
 
 def test_a_root_that_was_imported_for_training_alone(config):

@@ -324,8 +324,9 @@ def test_features_of_equal_length_are_rescaled(tmp_path):
     features = save(tmp_path / 'feats', a=np.zeros((100, 4)), b=np.zeros((100, 4)))
     path = annotation(tmp_path / 'a.json', a=('train', 50, (5, 25, 'run')), b=('train', 200, (100, 150, 'run')))
     flags = ('--annotation', path, '--features', features, '--rescaled')
-    assert 'give --layout' in refused(tmp_path / 'root', 'source', *flags)
-    imported(tmp_path / 'root', 'source', *flags, '--layout', 'tc')
+    printed = imported(tmp_path / 'root', 'source', *flags)
+    assert 'taken to have 4 columns; if the last axis is time, import again with --layout ct' in printed
+    assert 'warning: all features' not in imported(tmp_path / 'root', 'source', *flags, '--layout', 'tc')
     found = videos_of(tmp_path / 'root', 'source')
     assert [(video.times.row_seconds, video.start, video.span) for video in found.values()] == [
         (0.5, 0, 50), (2, 0, 200)]
@@ -543,3 +544,94 @@ def test_what_a_data_root_with_one_side_lacks_is_named(tmp_path, capsys):
     with pytest.raises(InputError, match='found 1 defect of 1 kind, listed above; correct them$'):
         prepare_data.main(['check', '--data_root', str(root)])
     assert advice in capsys.readouterr().out
+
+
+# Names and times that people write
+
+@pytest.mark.parametrize('header', [
+    'video,type,type_idx,start,end', 'youtube_id,start,end,label', 'video_name,start(s),end(sec),action_name',
+    'id,t-init,t-end,labels', 'video,xmin,xmax,label', 'vid,begin,finish,action'])
+def test_columns_of_segments(tmp_path, header):
+    texts, times = {'type': 'run', 'label': 'run', 'action_name': 'run', 'labels': 'run', 'action': 'run',
+                    'type_idx': '7'}, iter(['8', '16'])
+    row = ['a'] + [texts.get(name) or next(times) for name in header.split(',')[1:]]
+    (tmp_path / 'a.csv').write_text('%s\n%s\n' % (header, ','.join(row)))
+    printed = imported(tmp_path / 'root', 'source', '--annotation', tmp_path / 'a.csv', '--features',
+                       save(tmp_path / 'feats', a=40, b=41), '--stride', 8, '--fps', 8, '--layout', 'tc')
+    assert 'a table with a segment a row' in printed
+    video, = videos_of(tmp_path / 'root', 'source').values()
+    assert (video.segments * 40).tolist() == [[8, 16]]
+    assert read_class_names(of_data_root(str(tmp_path / 'root')).data.path('source_categories')) == ['run']
+
+
+def test_columns_that_look_like_times_are_not_ignored(tmp_path):
+    (tmp_path / 'a.csv').write_text('video,low,high,label\na,3,5,run\nb,4,6,run\n')
+    save(tmp_path / 'feats', a=40, b=41)
+    flags = ('--annotation', tmp_path / 'a.csv', '--features', tmp_path / 'feats', '--stride', 8, '--fps', 8)
+    assert 'found the column low and high, expected columns start and end, in seconds' in refused(
+        tmp_path / 'root', 'target', *flags)
+    (tmp_path / 'a.csv').write_text('video,start(frames),end(frames),label\na,3,5,run\n')
+    assert 'found the column start(frames), expected columns start and end' in refused(
+        tmp_path / 'root', 'target', *flags)
+
+
+def test_a_kinetics_list_without_a_header_row(tmp_path):
+    (tmp_path / 'a.csv').write_text('"jumping, far",a-b,10,20,train\nyoga,c,3,13,val\n')
+    printed = imported(tmp_path / 'root', 'target', '--annotation', tmp_path / 'a.csv', '--features', save(
+        tmp_path / 'feats', **{'a-b_000010_000020': 10, 'c_000003_000013': 11}), '--stride', 8, '--fps', 8)
+    assert 'a Kinetics list' in printed
+    assert list(videos_of(tmp_path / 'root', 'target')) == ['a-b_000010_000020']
+    assert list(videos_of(tmp_path / 'root', 'target', 'validation')) == ['c_000003_000013']
+
+
+def test_clips_of_the_same_second_stay_two(tmp_path):
+    (tmp_path / 'a.csv').write_text('youtube_id,time_start,time_end,label,split\na,1.25,3.25,run,train\n'
+                                    'a,1.75,3.75,run,train\nb,2.5,4.5,run,train\n')
+    save(tmp_path / 'feats', **{'a_1.25_3.25': 8, 'a_1.75_3.75': 9, 'b_000002_000004': 10})
+    imported(tmp_path / 'root', 'target', '--annotation', tmp_path / 'a.csv', '--features', tmp_path / 'feats',
+             '--stride', 2, '--fps', 8)
+    assert {name: (video.file, video.clips) for name, video in videos_of(tmp_path / 'root', 'target').items()} == {
+        'a_000001.25_000003.25': ('a_1.25_3.25', 8), 'a_000001.75_000003.75': ('a_1.75_3.75', 9),
+        'b_000002.50_000004.50': ('b_000002_000004', 10)}
+
+
+def annotated_videos(path, *labels, **more):
+    """Write an annotation in ActivityNet's form: video vN of 40 s with one segment of each label."""
+    annotations = [{'segment': [8.0 * place, 8.0 * place + 4], 'label': label} for place, label in enumerate(labels)]
+    entry = dict({'subset': 'training', 'duration': 40.0, 'annotations': annotations}, **more)
+    path.write_text(json.dumps({'database': {'v%d' % number: entry for number in range(3)}}))
+    return path
+
+
+def test_one_class_in_several_spellings(tmp_path):
+    path = annotated_videos(tmp_path / 'a.json', 'Long Jump', 'long_jump', 'Long Jump', 'Dive')
+    printed = imported(tmp_path / 'root', 'source', '--annotation', path, '--features', save(
+        tmp_path / 'feats', v0=40, v1=40, v2=40), '--stride', 8, '--fps', 8)
+    assert 'warning: class Long Jump is also written long_jump; all are taken for one class' in printed
+    names = read_class_names(of_data_root(str(tmp_path / 'root')).data.path('source_categories'))
+    assert names == ['Dive', 'Long Jump']
+    assert videos_of(tmp_path / 'root', 'source')['v0'].segment_labels.tolist() == [1, 1, 1, 0]
+
+
+def test_a_label_can_be_left_out(tmp_path):
+    path = annotated_videos(tmp_path / 'a.json', 'Diving', 'Ambiguous')
+    flags = ('--annotation', path, '--features', save(tmp_path / 'feats', v0=40, v1=40, v2=40), '--stride', 8,
+             '--fps', 8)
+    assert 'warning: class Ambiguous: in THUMOS14 it marks doubtful actions' in imported(
+        tmp_path / 'root', 'source', *flags)
+    printed = imported(tmp_path / 'root', 'source', *flags, '--ignore_label', 'ambiguous')
+    assert 'left out: segments of --ignore_label: 3' in printed and 'warning: class' not in printed
+    assert [len(video.segments) for video in videos_of(tmp_path / 'root', 'source').values()] == [1, 1, 1]
+    assert '--ignore_label x: found no segment of this class' in refused(
+        tmp_path / 'root', 'source', *flags, '--ignore_label', 'x')
+
+
+def test_actions_after_the_end_of_features_without_a_known_duration(tmp_path):
+    path = annotated_videos(tmp_path / 'a.json', *'abcde', duration=None)  # the last action ends at 36 s
+    flags = ('--annotation', path, '--features', save(tmp_path / 'feats', v0=18, v1=18, v2=36), '--fps', 8)
+    message = refused(tmp_path / 'root', 'source', *flags, '--stride', 8)
+    assert 'actions end after the features do in 2 of 3 videos: v0 (36.0 s, features 20.0 s), v1' in message
+    assert 'a stride of 8 at 8 fps was given' in message
+    save(tmp_path / 'feats', v1=36)
+    printed = imported(tmp_path / 'root', 'source', *flags, '--stride', 8)
+    assert 'in 1 of 3 videos: v0 (36.0 s, features 20.0 s); extract these features again' in printed
