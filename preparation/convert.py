@@ -18,10 +18,10 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from config import MAX_NUMBER, MAX_THREADS, ModelConfig, of_data_root
+from config import MAX_NUMBER, MAX_THREADS, of_data_root
 from dataset.conversion_record import RECORD, has_changed
 from dataset.feature_files import FORMS
-from dataset.features import MAX_ROWS, FeatureStore, interpolate
+from dataset.features import MAX_ROWS, FeatureStore, interpolate, names_in
 from dataset.side import annotation_rules
 from dataset.tables import read_durations, read_entries
 from preparation.converted import Record, Stamp, hdf5_file, npy_folder
@@ -64,6 +64,7 @@ class Said(NamedTuple):
     key: str
     clips: dict    # name of a video's features → its rows
     folders: tuple  # folders in names of features, such as those of classes
+    is_known: bool = False  # whether they are features of the data root
 
 
 class Result(NamedTuple):
@@ -90,8 +91,8 @@ def add_arguments(parser):
                         help='type to write; float16 takes half the disk space (default: %(default)s)')
     parser.add_argument('--out', help='folder or HDF5 file to write (default: npy files beside the source files, or '
                         'PATH.h5; training prefers both to the source files)')
-    parser.add_argument('--feature_width', type=int, help='columns of a feature file (default: what the data.json of '
-                        'the data root says, otherwise %d)' % ModelConfig().feature_width)
+    parser.add_argument('--feature_width', type=int, help='columns of a feature file (default: those of the data '
+                        'root, or of the first file elsewhere)')
     parser.add_argument('--layout', choices=('tc', 'ct'), help='axes of the arrays that are read. tc: time, then '
                         'columns; ct: columns, then time; the result is always tc (default: what data.json says of '
                         'the path, otherwise tc)')
@@ -186,7 +187,8 @@ def _convert_path(path, args, config, durations):
     layout, key = [of_data_root if flag is None else flag for flag, of_data_root in (
         (args.layout, said.layout), (args.key, said.key))]
     _check_out(path, out, args, layout)
-    width = args.feature_width or config.model.feature_width
+    width = args.feature_width or (config.model.feature_width if said.is_known else _width_of(
+        path, layout, key, config.model.feature_width))
     result = convert(Conversion(path, out, width, args.dtype, args.rows or 0, durations, said.clips,
                                 args.accept_unfinished_lines, args.skip_bad, layout, key, said.folders),
                      args.form, args.workers or usable_cores())
@@ -196,6 +198,14 @@ def _convert_path(path, args, config, durations):
     for error in result.errors[:MAX_SHOWN]:
         print('skipped: %s' % error, file=sys.stderr)
     return []
+
+
+def _width_of(path, layout, key, default):
+    """Columns of the first features at `path`; `default` where they cannot be read, which the conversion reports."""
+    with contextlib.suppress(InputError), FeatureStore(path, 0, layout=layout, key=key) as store:
+        for name in names_in(path, key)[:1]:
+            return store.shape(name)[1]
+    return default
 
 
 def _fast_form(path, out, folders):
@@ -228,7 +238,7 @@ def _check_out(path, out, args, layout):
 
 def _said_of(data, path):
     """What a data root, a DataConfig, Said of the features at `path`. Of other features, it says nothing."""
-    said = Said('tc', '', {}, ())
+    said = Said('tc', '', {}, (), is_known=False)
     for side in SIDES:
         here = [end for end in ('_clips', '_features') if os.path.realpath(path) in [
             os.path.realpath(data.path(side + end) + store) for store in STORES]]
@@ -236,7 +246,7 @@ def _said_of(data, path):
             clips = _annotated_clips(data, side)
             folders = {os.path.dirname(name) for name in clips if '/' in name}.union(said.folders)
             said = Said(getattr(data, side + '_layout'), getattr(data, side + '_key'),
-                        dict(clips, **said.clips) if '_clips' in here else said.clips, tuple(sorted(folders)))
+                        dict(clips, **said.clips) if '_clips' in here else said.clips, tuple(sorted(folders)), True)
     return said
 
 

@@ -967,3 +967,16 @@ def test_a_folder_for_each_class(features, tmp_path, capsys, form):
     if form == 'csv':
         assert features_command('--data_root', str(tmp_path), '--form', 'hdf5') == 2
         assert 'found features in folders, such as yoga/a' in capsys.readouterr().err
+
+
+def test_the_width_of_features_outside_a_data_root_is_that_of_the_first_file(tmp_path, capsys):
+    folder = tmp_path / 'feats'
+    folder.mkdir()
+    for name in 'ab':
+        np.save(str(folder / (name + '.npy')), np.full((20, 7), 2.0, np.float32))
+    with open(str(tmp_path / 'durations.json'), 'w') as file:
+        json.dump({name: {'duration_second': 10.0, 'duration_frame': 160} for name in 'ab'}, file)
+    prepare_data.main(['features', str(folder), '--out', str(tmp_path / 'out'), '--rows', '8', '--durations',
+                       str(tmp_path / 'durations.json'), '--data_root', str(tmp_path / 'none')])
+    assert '2 videos converted' in capsys.readouterr().out
+    assert np.load(str(tmp_path / 'out' / 'a.npy')).shape == (8, 7)
