@@ -201,8 +201,8 @@ _DATA = [
     _numeric('foreground_clips', 32, 'shortest segment that becomes a foreground sample', 'clips', scripts=_TRAINING),
     _numeric('moment_clips', 8, 'shortest segment that becomes a moment', 'clips', scripts=_TRAINING),
     Setting('exact_lengths', False, 'on: the clips of a segment are counted to the nearest whole number, before they '
-            'are compared with the two settings above; off: as published, where rounding errors make some segments '
-            'of exactly that length count as shorter', scripts=_TRAINING, flag=False),
+            'are compared with the two settings above, and as many are cut out at least; off: as published, where '
+            'rounding errors make some segments a clip shorter', scripts=_TRAINING, flag=False),
     _numeric('max_segments', 25, 'segments of an untrimmed video that are used; later ones are ignored', 'segments',
              scripts=_SOURCE),
     _numeric('window_seconds', 0.0, 'untrimmed videos are trained on and tested in windows of this length; 0: as a '
