@@ -45,6 +45,13 @@ def why_missing(data_root, names):
     return ''
 
 
+def is_for_testing(data_root):
+    """Whether imports have made nothing but target videos to be searched; raises InputError as `read` does."""
+    content = read(data_root)
+    videos = content['target'].get('videos')
+    return not content['source'] and isinstance(videos, dict) and not videos.get('training')
+
+
 def rows_of(data_root):
     """{side: what its data.json says of when the rows of features are}, for the record of a snapshot."""
     content = read(data_root)

@@ -142,22 +142,26 @@ def check(config, sample=SAMPLE):
     if nothing:
         found.defects.add(DATA_ROOT, nothing)
         return found
-    sides = _sides(data, found)
-    names = {side: _check_class_names(side, config, found) for side in sides}
-    for side in names:
+    testing_alone = _is_for_testing(data, found)
+    sides = ['target'] if testing_alone else _sides(data, found)
+    names = {side: _check_class_names(side, config, found) for side in sides
+             if not testing_alone or os.path.lexists(data.path(side + '_categories'))}  # the snapshot has them, too
+    for side in sides:
         with found.defects.of('annotation'):
             entries[side] = _check_duplicates(data.path(side + '_annotation'), found)
     tested = 'target' in sides and _has_validation(data, found)
-    for side, subset in [(side, 'training') for side in sides] + [('target', 'validation')] * tested:
-        subsets.append(_check_tables(side, subset, config, names[side], found))
-        _check_samples(subsets[-1], config, names[side], found)
+    trained = [] if testing_alone else [(side, 'training') for side in sides]
+    for side, subset in trained + [('target', 'validation')] * tested:
+        known = names.get(side, [])
+        subsets.append(_check_tables(side, subset, config, known, found))
+        _check_samples(subsets[-1], config, known, found)
         if not found.defects.counts.get('class names'):  # otherwise a line number is not the class index
-            _check_segment_labels(subsets[-1], entries.get(side), names[side], data, found)
+            _check_segment_labels(subsets[-1], entries.get(side), known, data, found)
     if tested:
         with found.defects.of('ground truth'):
             if os.path.lexists(data.path('ground_truth')):
                 _check_duplicates(data.path('ground_truth'), found)
-            check_ground_truth(data, subsets[-1].videos, names['target'], found)
+            check_ground_truth(data, subsets[-1].videos, names.get('target', []), found)
     for part in subsets:
         for field in part.surveys:
             with found.defects.of('features'):
@@ -176,6 +180,16 @@ def _why_nothing(data):
     return ('%s: found %s, expected one with tables such as %s; give your folder with --data_root, or make one: '
             'python3 prepare_data.py import --side source --annotation FILE --features FOLDER --data_root %s …' % (
                 root, what, data.source_info, root))
+
+
+def _is_for_testing(data, found):
+    """Whether the data root has videos to be searched alone, which is said."""
+    with found.defects.of(DATA_ROOT):
+        if data_root.is_for_testing(data.data_root):
+            found.summary.append('for testing alone: %s has neither a source side nor target moments' % os.path.join(
+                data.data_root, data_root.NAME))
+            return True
+    return False
 
 
 def _sides(data, found):

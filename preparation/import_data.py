@@ -296,5 +296,5 @@ def _print_report(args, names, tables, missing, warnings):
     if args.side == 'target' and not tables.videos[VALIDATION] and not tables.videos[TESTING]:
         lines.append('there are no videos to be searched: testing needs --untrimmed')
     if not names:
-        lines.append('there are no classes: testing needs a list of class names, --categories')
+        lines.append('there are no classes: testing takes those of the snapshot, or of --categories')
     print('\n'.join(map(printable, lines + ['warning: ' + text for text in warnings])))

@@ -635,3 +635,12 @@ def test_actions_after_the_end_of_features_without_a_known_duration(tmp_path):
     save(tmp_path / 'feats', v1=36)
     printed = imported(tmp_path / 'root', 'source', *flags, '--stride', 8)
     assert 'in 1 of 3 videos: v0 (36.0 s, features 20.0 s); extract these features again' in printed
+
+
+def test_a_data_root_for_testing_alone_has_no_defect(tmp_path, capsys):
+    imported(tmp_path / 'root', 'target', '--untrimmed', save(tmp_path / 'videos', a=20, b=30), '--stride', 16,
+             '--fps', 15)
+    prepare_data.main(['check', '--data_root', str(tmp_path / 'root')])
+    printed = capsys.readouterr().out
+    assert 'for testing alone: %s' % (tmp_path / 'root' / 'data.json') in printed and 'no defects found' in printed
+    assert 'target validation: 2 videos, 0 segments' in printed
