@@ -174,19 +174,28 @@ def limit_in_rows(seconds, row_seconds):
 def proposed_window(side, tables):
     """Seconds of the windows that make segments long enough for the network; None where whole videos do.
 
-    They are not where the median segment is shorter than the smallest anchor. A window then is long enough for twice
-    the length of nearly all segments; where even the shortest segments allow longer windows, as long as they allow.
+    They are not where the median segment is shorter than the smallest anchor. Segments of the source are those of its
+    videos; of the target, its moments, in a video of the middle length of those to be searched, or, where it has no
+    moments, the segments of these. A window then is long enough for twice the length of nearly all segments; where
+    even the shortest segments allow longer windows, as long as they allow.
     """
-    found = tables.videos[TRAINING if side == 'source' else VALIDATION]
-    videos = [video for video in found if video.name not in tables.clips and len(video.segments)]
-    if not videos:
+    searched = tables.videos[TRAINING if side == 'source' else VALIDATION]
+    searched = [video for video in searched if video.name not in tables.clips]
+    shares, lengths = _lengths(searched)
+    if side == 'target' and tables.videos[TRAINING] and searched:
+        _, lengths = _lengths(tables.videos[TRAINING])
+        shares = lengths / np.median([video.span for video in searched])
+    if not len(shares) or np.median(shares) >= SMALLEST_ANCHOR:
         return None
-    shares = np.concatenate([video.segments[:, 1] - video.segments[:, 0] for video in videos])
-    if np.median(shares) >= SMALLEST_ANCHOR:
-        return None
-    lengths = shares * np.repeat([video.span for video in videos], [len(video.segments) for video in videos])
     longest, enough = lengths.min() / SMALLEST_ANCHOR, 2 * np.percentile(lengths, 99)
     return float(max(1, math.floor(longest)) if longest > enough else math.ceil(enough))
+
+
+def _lengths(videos):
+    """The lengths of all segments of Videos: as shares of their video, and in seconds; two arrays [n]."""
+    of_videos = [video.segments[:, 1] - video.segments[:, 0] for video in videos]
+    shares = np.concatenate(of_videos) if videos else np.zeros(0)
+    return shares, shares * np.repeat([video.span for video in videos], [len(found) for found in of_videos])
 
 
 def path_setting(folder, path):

@@ -644,3 +644,13 @@ def test_a_data_root_for_testing_alone_has_no_defect(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert 'for testing alone: %s' % (tmp_path / 'root' / 'data.json') in printed and 'no defects found' in printed
     assert 'target validation: 2 videos, 0 segments' in printed
+
+
+@pytest.mark.parametrize('rows, window', [(1000, None), (10000, 1280.0)])
+def test_long_videos_to_be_searched_get_windows_by_the_length_of_moments(tmp_path, rows, window):
+    """A moment of 10 s is 5.1 of the 512 rows of 1,000 s, but 0.5 of those of 10,000 s; 4 rows are an anchor."""
+    root = tmp_path / 'root'
+    printed = imported(root, 'target', '--clips', save(tmp_path / 'clips' / 'run', a=10, b=10).parent, '--untrimmed',
+                       save(tmp_path / 'videos', u=rows, v=rows + 1), '--stride', 8, '--fps', 8)
+    assert settings_in(root).get('window_seconds') == window
+    assert ('windows of 1280 s' in printed) == bool(window)
