@@ -79,9 +79,9 @@ def _what_would_fit(videos):
     needed = float(np.median([video.seconds / video.clips for video in videos]))
     own = [video.frames / video.seconds for video in videos if video.frames]
     rates = ((float(np.median(own)),) if own else ()) + RATES
-    fits = [(abs(stride / rate / needed - 1) > 0.02, STRIDES.index(stride) + rates.index(rate), stride, rate)
-            for stride in STRIDES for rate in rates if abs(stride / rate / needed - 1) <= MAX_OFF]
+    fits = [(abs(stride / rate / needed - 1) > 0.02, STRIDES.index(stride) + rates.index(rate), STRIDES.index(stride),
+             stride, rate) for stride in STRIDES for rate in rates if abs(stride / rate / needed - 1) <= MAX_OFF]
     if not fits:
         return '%.4g seconds a row would fit' % needed
-    _, _, stride, rate = min(fits)
+    _, _, _, stride, rate = min(fits)
     return 'a stride of %g at %g fps would fit (%.4g seconds a row)' % (stride, rate, needed)

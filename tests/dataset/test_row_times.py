@@ -43,6 +43,13 @@ def test_a_wrong_stride_is_an_error_that_says_what_would_fit():
     assert check_coverage([one._replace(times=row_times(16, 16, 15)) for one in videos], 'a.json') == []
 
 
+def test_of_two_that_would_fit_the_usual_stride_is_named():
+    videos = [video(seconds=seconds, rows=int(seconds * 30 / 16), times=row_times(16, 16, 15))
+              for seconds in (90.0, 120.0)]  # 8 at 15 fps would fit as well
+    assert 'given; a stride of 16 at 30 fps would fit' in message_of(
+        check_coverage, videos, 'a.json', 8, 'a stride of 16 at 15 fps')
+
+
 def test_published_rules_on_features_of_another_stride_are_an_error():
     videos = [video(seconds=100.0, frames=3000, rows=187)] * 3  # a row per 16 frames, said to be 8
     message = message_of(check_coverage, videos, 'a.json')
