@@ -384,7 +384,7 @@ def run(config, steps, class_names, skip_damaged=False, force=False):
                     session, tester, snapshots.path(config.model_dir, step), file, config, class_names)
                 if truth is not None:
                     found = read_results(results)
-                    report.add(Tested(step, accuracy, evaluate_proposals(truth, found),
+                    report.add(Tested(step, accuracy, evaluate_proposals(truth, found, unique_segments=True),
                                       evaluate_detections(truth, found),
                                       coverage_line(truth, found, len(tester.stream.dropped))))
     report.finish()

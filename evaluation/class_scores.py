@@ -1,16 +1,13 @@
 """Class scores of whole videos, joined to proposals: the usual way to make detections of proposals.
 
-    {"results": {video: [{"label": name, "score": number}]}}              # ActivityNet's classification results
-    {"results": {video: [one number for each class]}, "class": [names]}   # as CUHK's scores are shared
-
-Legend: evaluation/results.py.
+evaluation/score_files.py has the forms of files. Legend: evaluation/results.py.
 """
-import reprlib
 from typing import List, NamedTuple
 
 import numpy as np
 
-from evaluation.results import finite_numbers, flatten, index_names, load, positions_in, quoted
+from evaluation.results import positions_in, quoted
+from evaluation.score_files import read_scores
 from evaluation.selection import check_common_ids, without_prefix
 from runtime.errors import InputError, counted
 
@@ -25,65 +22,44 @@ class ClassScores(NamedTuple):
     scores: np.ndarray        # [n] float64
     labels: List[str]         # distinct labels
     label_index: np.ndarray   # [n] int, into labels
+    has_own_ids: bool         # False: `videos` are ids of proposals, because the file has none
 
 
-def read_class_scores(source, top):
+def read_class_scores(source, top, classes=None, videos=()):
     """Read the `top` best classes of each video → ClassScores; of equal scores, the earlier in the file is better.
 
-    source: a path, or the loaded JSON, in one of the forms above.
-    Raises InputError if it cannot be read, an entry is malformed, or one of the best scores is below 0.
+    source, classes, videos: as of score_files.read_scores. top: above 0.
+    Raises InputError as score_files.read_scores does, and if one of the best scores is below 0.
     """
-    name, content = load(source, 'class scores', 'results')
-    by_video = content['results']
-    is_by_class = any(not isinstance(entry, dict) for entries in by_video.values()
-                      if isinstance(entries, list) for entry in entries[:1])
-    if is_by_class:
-        video, labels, label_index, scores = _read_by_class(name, by_video, content.get('class'))
-    else:
-        video, label_names, scores = flatten((name + ': results[', ']'), by_video, ('label', 'score'))
-        labels, label_index = index_names(label_names)
-    order = np.lexsort((-scores, video))
-    available = np.bincount(video, minlength=len(by_video))
+    found = read_scores(source, classes, videos)
+    order = np.lexsort((-found.scores, found.video))
+    available = np.bincount(found.video, minlength=len(found.videos))
     rank = np.arange(len(order)) - np.repeat(np.cumsum(available) - available, available)
     order = order[rank < top]
     number = np.minimum(available, top)
-    found = ClassScores(name, list(by_video), np.cumsum(number) - number, number, scores[order], labels,
-                        label_index[order])
-    _refuse_negative(found, video[order])
-    return found
-
-
-def _read_by_class(name, by_video, classes):
-    """[n] index of the video, the class names, [n] index into them, [n] score, of one number for each class."""
-    if not isinstance(classes, list) or not all(isinstance(label, str) for label in classes):
-        raise InputError('%s: found scores without the names of their classes, expected the key "class" with a list '
-                         'of names in the order of the scores; add it' % name)
-    columns = []
-    for video, scores in by_video.items():
-        try:
-            columns.append(finite_numbers(scores) if isinstance(scores, list) else None)
-        except (TypeError, ValueError, OverflowError):
-            columns.append(None)
-        if columns[-1] is None or len(columns[-1]) not in (0, len(classes)):
-            raise InputError('%s: results[%s] is %s; expected a list of %d finite numbers, one for each name in '
-                             '"class"; correct the file' % (name, quoted(video), reprlib.repr(scores), len(classes)))
-    number = np.array([len(scores) for scores in columns], dtype=np.int64)
-    label_index = np.tile(np.arange(len(classes)), np.count_nonzero(number))
-    return np.repeat(np.arange(len(number)), number), classes, label_index, np.concatenate(columns)
+    best = ClassScores(found.source, found.videos, np.cumsum(number) - number, number, found.scores[order],
+                       found.labels, found.label_index[order], found.has_own_ids)
+    _refuse_negative(best, found.video[order])
+    return best
 
 
 def _refuse_negative(found, video):
     """Raise InputError if one of the scores, of the videos [n], is below 0: a product would turn the order round."""
     below = np.flatnonzero(found.scores < 0)
     if len(below):
-        raise InputError('%s: results[%s]: the class %s has the score %g, expected 0 or more, such as a probability, '
-                         'because it multiplies the scores of proposals; convert the scores' % (
-                             found.source, quoted(found.videos[video[below[0]]]),
-                             quoted(found.labels[found.label_index[below[0]]]), found.scores[below[0]]))
+        raise InputError('%s: the class %s of the video %s has the score %g, expected 0 or more, such as a '
+                         'probability, because it multiplies the scores of proposals; convert the scores' % (
+                             found.source, quoted(found.labels[found.label_index[below[0]]]),
+                             quoted(found.videos[video[below[0]]]), found.scores[below[0]]))
 
 
 def strip_prefix(found, prefix):
-    """The class scores without `prefix` in their video ids; raises InputError if two ids become equal."""
+    """The class scores without `prefix` in their video ids; raises InputError if two ids become equal.
+
+    Ids that are those of proposals stay: the prefix was removed from the proposals before.
+    """
+    if not found.has_own_ids:
+        return found
     return found._replace(videos=without_prefix(found.videos, prefix, found.source))
 
 

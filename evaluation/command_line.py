@@ -82,7 +82,8 @@ def parse_arguments(parser, argv, key):
     """
     args = parser.parse_args(argv)
     refuse_to_overwrite({'--json': args.json, '--figure': args.figure},
-                        [args.ground_truth, args.results, args.videos, getattr(args, 'video_scores', None)])
+                        [args.ground_truth, args.results, args.videos, getattr(args, 'video_scores', None),
+                         getattr(args, 'score_classes', None)])
     if args.json and shared.has_content(args.json):
         try:
             found = read_json(args.json)

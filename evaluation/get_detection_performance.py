@@ -13,13 +13,14 @@ from typing import Dict, List, NamedTuple
 if not __package__:  # run as a script, from any folder
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from runtime.errors import InputError, exit_on_ctrl_c, exit_status, printable
+from runtime.errors import InputError, counted, exit_on_ctrl_c, exit_status, printable
 
 with exit_on_ctrl_c():
     import numpy as np
 
     from evaluation import class_scores, command_line, selection
     from evaluation import results as shared
+    from evaluation.score_files import read_score_classes
 
 BARS_PER_COLUMN = 100     # of the figure
 MAX_BARS = 2000           # of the figure
@@ -225,8 +226,8 @@ def draw_ap(performance):
         axes.tick_params(axis='x', labelsize=7)
         axes.grid(axis='x', alpha=0.3)
     figure.axes[0].legend(loc='lower right', fontsize=7)
-    figure.axes[0].set_title('AP of %d classes, average mAP %.2f %%' % (
-        len(order), 100 * performance.average_mAP), fontsize=10)
+    figure.axes[0].set_title('AP of %s, average mAP %.2f %%' % (
+        counted(len(order), 'class'), 100 * performance.average_mAP), fontsize=10)
     return figure
 
 
@@ -239,14 +240,34 @@ def build_parser():
         'first: --drop_duplicates.) authors: they are dropped, as in the published AherNet numbers. Either drops '
         'results with a label that the ground truth does not have (default: %(default)s)',
         'the AP of each class as bars')
+    add_score_flags(parser)
+    return parser
+
+
+def add_score_flags(parser):
+    """Add --video_scores and the flags that need it."""
     parser.add_argument('--video_scores', metavar='FILE',
-                        help='class scores of whole videos, in ActivityNet\'s form of classification results or in '
-                        'CUHK\'s (docs/evaluation.md): each result gets the best classes of its video instead of its '
-                        'own label, and its score times that of the class')
+                        help='class scores of whole videos: JSON in ActivityNet\'s form of classification results or '
+                        'in CUHK\'s, CSV, npy as UntrimmedNet\'s uNet_test.npy of THUMOS14, or npz '
+                        '(docs/evaluation.md). Each result gets the best classes of its video instead of its own '
+                        'label, and its score times that of the class')
+    parser.add_argument('--score_classes', metavar='NAMES',
+                        help='class names of --video_scores where that file has none, as npy: one per line in the '
+                        'order of the columns; or lines such as "7 BaseballPitch", with the column counted from 1, '
+                        'as in THUMOS14\'s detclasslist.txt, where columns without a name are ignored')
     parser.add_argument('--top', type=int, metavar='K',
                         help='number of best classes that --video_scores gives to each result (default: %d)'
                         % DEFAULT_TOP)
-    return parser
+
+
+def check_score_flags(args):
+    """Raise InputError if the parsed `args` have a flag that needs --video_scores without it, or --top below 1."""
+    for flag, value in (('--top', args.top), ('--score_classes', args.score_classes)):
+        if value is not None and not args.video_scores:
+            raise InputError('%s %s: found no --video_scores, which the flag belongs to; add --video_scores FILE, or '
+                             'leave out %s' % (flag, value, flag))
+    if args.top is not None and args.top < 1:
+        raise InputError('--top %d: expected a number above 0; correct the flag' % args.top)
 
 
 def read_joined(args):
@@ -254,7 +275,10 @@ def read_joined(args):
     truth, results, counts = command_line.read_inputs(args, with_labels=not args.video_scores)
     if not args.video_scores:
         return truth, results, counts
-    scores = class_scores.read_class_scores(args.video_scores, args.top or DEFAULT_TOP)
+    names = getattr(args, 'score_classes', None)  # not every script that joins has the flag
+    classes = read_score_classes(names) if names else None
+    with_proposals = [results.videos[video] for video in np.unique(results.video_index)]
+    scores = class_scores.read_class_scores(args.video_scores, args.top or DEFAULT_TOP, classes, with_proposals)
     if args.strip_prefix:
         scores = class_scores.strip_prefix(scores, args.strip_prefix)
     results, joined_counts, warnings = class_scores.join_class_scores(results, scores)
@@ -265,9 +289,7 @@ def read_joined(args):
 def main(argv=None):
     """Evaluate as the command line says: print the table and warnings, and write the JSON file and the figure."""
     args = command_line.parse_arguments(build_parser(), argv, 'average_mAP')
-    if args.top is not None and (args.top < 1 or not args.video_scores):
-        raise InputError('--top %d: expected a number above 0, together with --video_scores; correct the flag'
-                         % args.top)
+    check_score_flags(args)
     truth, results, counts = read_joined(args)
     truth, results, more_counts = command_line.drop_segments(args, truth, results)
     performance = evaluate_detections(truth, results, args.subset, args.tiou_thresholds, args.policy)

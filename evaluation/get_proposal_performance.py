@@ -16,7 +16,7 @@ from runtime.errors import InputError, exit_on_ctrl_c, exit_status, printable
 with exit_on_ctrl_c():
     import numpy as np
 
-    from evaluation import command_line
+    from evaluation import command_line, selection
     from evaluation import results as shared
 
 MAX_AVG_NR_PROPOSALS = 100.0  # the last AN
@@ -28,7 +28,8 @@ COUNTS = {                    # of ProposalPerformance, as the table names them
     'videos_without_segments': 'videos without segments (not scored)',
     'proposals': 'proposals', 'proposals_scored': 'proposals scored',
     'proposals_of_unknown_videos': 'dropped: video outside the ground truth',
-    'over_limit': 'dropped: beyond the last AN', **command_line.DROPPED}
+    'over_limit': 'dropped: beyond the last AN', 'repeated_results': 'dropped: results that repeat a segment',
+    **command_line.DROPPED}
 
 
 class ProposalPerformance(NamedTuple):
@@ -44,7 +45,7 @@ class ProposalPerformance(NamedTuple):
 
 
 def evaluate_proposals(ground_truth, results, subset='validation', tiou_thresholds=shared.TIOU_THRESHOLDS,
-                       max_avg_nr_proposals=MAX_AVG_NR_PROPOSALS):
+                       max_avg_nr_proposals=MAX_AVG_NR_PROPOSALS, unique_segments=False):
     """Recall of the best proposals against their average number per video (AN) → ProposalPerformance.
 
     Labels are ignored. As in the toolkit, an AN is reached by taking the same share of the proposals of every
@@ -68,14 +69,20 @@ def evaluate_proposals(ground_truth, results, subset='validation', tiou_threshol
       subset: of the ground truth; ignored if ground_truth is a GroundTruth.
       tiou_thresholds: [S], each above 0 and at most 1.
       max_avg_nr_proposals: the last AN, above 0.
+      unique_segments: whether results of a video with the same start and end, such as one for each of several
+        labels, count as one proposal with their best score; as in the toolkit, they do not by default.
     Raises:
       InputError: an input cannot be read or is malformed, or max_avg_nr_proposals is not above 0.
     """
     if not 0 < max_avg_nr_proposals < np.inf:
-        raise InputError('max_avg_nr_proposals %r: expected a number above 0' % max_avg_nr_proposals)
+        raise InputError('max_avg_nr_proposals %g: expected a number above 0, and finite; correct it'
+                         % max_avg_nr_proposals)
     thresholds = shared.check_tiou_thresholds(tiou_thresholds)
     truth = shared.read_ground_truth(ground_truth, subset)
     results = shared.read_results(results, with_labels=False)
+    found = len(results.scores)
+    if unique_segments:
+        results = selection.without_repeats(results)
     rows, video, rank, kept_of_video = _best_of_each_video(truth, results, max_avg_nr_proposals)
     first_rank = first_reaching_rank(results.segments[rows], video, rank, truth, thresholds)
     shares = np.arange(1, CURVE_POINTS + 1) / float(CURVE_POINTS)
@@ -86,8 +93,11 @@ def evaluate_proposals(ground_truth, results, subset='validation', tiou_threshol
     recall = _recall(first_rank, limits[truth.video_index])
     average_recall = recall.mean(axis=0)
     an = steps * (float(total) / len(truth.videos)) if total else shares * max_avg_nr_proposals
+    counts = _proposal_counts(truth, results, kept_of_video)
+    if unique_segments:
+        counts['repeated_results'] = found - len(results.scores)
     return ProposalPerformance(thresholds, recall, average_recall, an, _auc_percent(average_recall, an),
-                               float(100 * average_recall[-1]), _proposal_counts(truth, results, kept_of_video))
+                               float(100 * average_recall[-1]), counts)
 
 
 def _best_of_each_video(truth, results, max_avg_nr_proposals):
@@ -201,11 +211,18 @@ def main(argv=None):
         'recall over AN at each tIoU')
     parser.add_argument('--max_avg_nr_proposals', type=float, default=MAX_AVG_NR_PROPOSALS, metavar='AN',
                         help='the last AN: average number of proposals per video (default: %(default)g)')
+    parser.add_argument('--unique_segments', action='store_true',
+                        help='count results of a video with the same start and end, such as one for each of several '
+                        'labels, as one proposal with their best score; without the flag each counts, as in '
+                        'ActivityNet\'s toolkit')
     args = command_line.parse_arguments(parser, argv, 'auc_percent')
     # Labels of proposals matter only if one of them is to be ignored; most proposals have none.
     truth, results, counts = command_line.read_inputs(args, with_labels=None if args.ignore_label else False)
     truth, results, more_counts = command_line.drop_segments(args, truth, results)
-    performance = evaluate_proposals(truth, results, args.subset, args.tiou_thresholds, args.max_avg_nr_proposals)
+    if not args.unique_segments:
+        command_line.warn(selection.repeats_warnings(results))
+    performance = evaluate_proposals(truth, results, args.subset, args.tiou_thresholds, args.max_avg_nr_proposals,
+                                     args.unique_segments)
     performance = performance._replace(counts=dict(performance.counts, **counts, **more_counts))
     print('Proposals on "%s"' % printable(args.subset))
     print(format_table(performance))

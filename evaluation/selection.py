@@ -13,12 +13,14 @@ from dataset.tables import spelling_free
 from evaluation.results import GroundTruth, Results, index_names, positions_in, quoted
 from runtime.errors import InputError, counted
 
+CHECK_VIDEOS = 'check that both files are of the same videos'
 SAME_SECONDS = 1e-3     # starts and ends that differ by this are the same, as in ActionFormer and OpenTAD
 MAX_LABELS = 5          # unknown labels that get a warning each
 MAX_CLASSES = 10        # classes without results that a warning names
 NEAR = 0.75             # smallest similarity of a name that is proposed, of difflib's 0…1
 MAX_CHARACTERS = 100    # of a name that is compared, and of a prefix: more would take long
 MAX_IDS = 1000          # ids of each side in which a prefix is looked for
+MIXERS = np.array([0x61C8864680B583EB, 0x27D4EB2F165667C5, 0x165667B19E3779F9])  # odd numbers without a pattern
 
 
 class Selected(NamedTuple):
@@ -45,25 +47,32 @@ def check_common_videos(truth, results):
 def check_common_ids(names, source, known, known_source, remedy=''):
     """Raise InputError if neither list of video ids is empty, and no one is in both.
 
-    source, known_source: of the ids, for the message. Without `remedy` the message proposes a prefix, if one helps.
+    source, known_source: of the ids, for the message. Without `remedy` the message proposes one.
     """
     if not names or not known or set(names) & set(known):
         return
     raise InputError('%s and %s have no video in common: found %s and %s, expected the same ids; %s' % (
         source, known_source, quoted(names[0]), quoted(known[0]),
-        remedy or _prefix_remedy(names, known) or 'check that both files are of the same videos'))
+        remedy or _ids_remedy(names, known) or CHECK_VIDEOS))
 
 
 def unknown_videos_warnings(truth, results):
-    """[A warning] where the subset of the ground truth has less than half of the results' videos; else []."""
-    known = set(_videos_of_subset(truth))
+    """[A warning] about videos of the results that the subset of the ground truth lacks, or [].
+
+    It is there where these are more than half, or where a simple change would make some ids those of other videos.
+    """
+    known, there = set(_videos_of_subset(truth)), set(results.videos)
     unknown = [video for video in results.videos if video not in known]
-    if 2 * len(unknown) <= len(results.videos):
-        return []
-    return ['%s: %s of its %s are in %s; not there: %s and %s; %s' % (
+    remedy = _ids_remedy(unknown, [video for video in truth.subset_of if video in known - there]) or (
+        CHECK_VIDEOS if 2 * len(unknown) > len(results.videos) else '')
+    return ['%s: found %s of its %s in %s; not there: %s; %s' % (
         results.source, '{:,}'.format(len(results.videos) - len(unknown)), counted(len(results.videos), 'video'),
-        _subset_text(truth), quoted(unknown[0]), counted(len(unknown) - 1, 'other'),
-        _prefix_remedy(unknown, list(known)) or 'check that both files are of the same videos')]
+        _subset_text(truth), _first_of(unknown), remedy)] if unknown and remedy else []
+
+
+def _first_of(names):
+    """Such as '"v" and 2 others'."""
+    return quoted(names[0]) + (' and ' + counted(len(names) - 1, 'other') if len(names) > 1 else '')
 
 
 def _videos_of_subset(truth):
@@ -75,18 +84,31 @@ def _subset_text(truth):
     return 'subset "%s" of %s' % (truth.subset, truth.source)
 
 
-def _prefix_remedy(names, known):
-    """The flag --strip_prefix with the prefix that makes most ids of both lists agree; '' if no prefix does."""
+def _ids_remedy(names, known):
+    """The end of a message: what makes most ids of both lists agree; '' if nothing simple does."""
+    prefix = _common_prefix(names, known)
+    if prefix:
+        agree = set(_strip(names, prefix)) & set(_strip(known, prefix))
+        return '--strip_prefix %s makes %s agree' % (shlex.quote(prefix), counted(len(agree), 'id'))
+    backwards, known_backwards = [name[::-1] for name in names], [name[::-1] for name in known]
+    ending = _common_prefix(backwards, known_backwards)
+    if ending:
+        agree = set(_strip(backwards, ending)) & set(_strip(known_backwards, ending))
+        return 'without %s at the end of ids, %s would agree: remove it from the file' % (
+            quoted(ending[::-1]), counted(len(agree), 'id'))
+    if {name.lower() for name in names} & {name.lower() for name in known}:
+        return 'ids differ in upper and lower case: write them alike'
+    return ''
+
+
+def _common_prefix(names, known):
+    """The prefix whose removal makes most ids of both lists agree; '' if none does."""
     names, known = set(names), set(known)
     prefixes = collections.Counter()
     for some, others in ((names, known), (known, names)):
         for name in sorted(some)[:MAX_IDS]:
             prefixes.update(name[:k] for k in range(1, min(len(name), MAX_CHARACTERS)) if name[k:] in others)
-    if not prefixes:
-        return ''
-    prefix = min(prefixes, key=lambda found: (-prefixes[found], len(found), found))
-    agree = set(_strip(names, prefix)) & set(_strip(known, prefix))
-    return '--strip_prefix %s makes %s agree' % (shlex.quote(prefix), counted(len(agree), 'id'))
+    return min(prefixes, key=lambda found: (-prefixes[found], len(found), found)) if prefixes else ''
 
 
 def _strip(names, prefix):
@@ -126,13 +148,15 @@ def select_videos(truth, results, names, place):
     Raises InputError if the subset has none of these videos, or none of them has a segment.
     """
     in_subset = _videos_of_subset(truth)
-    check_common_ids(names, place, in_subset, _subset_text(truth))
+    parts = set(names[0].replace(',', ' ').split())  # of a file with all ids in one line
+    check_common_ids(names, place, in_subset, _subset_text(truth),
+                     'write one id per line' if len(parts) > 1 and parts & set(in_subset) else '')
     kept = truth_of_videos(truth, names, place)
     known, wanted = set(in_subset), set(names)
     unknown = [name for name in names if name not in known]
-    warnings = ['%s: %s of its %s are not in %s, such as %s' % (
-        place, '{:,}'.format(len(unknown)), counted(len(names), 'video'), _subset_text(truth), quoted(unknown[0]))
-        ] if unknown else []
+    warnings = ['%s: found %s of its %s in %s; not there: %s' % (
+        place, '{:,}'.format(len(names) - len(unknown)), counted(len(names), 'video'), _subset_text(truth),
+        _first_of(unknown))] if unknown else []
     kept_results = keep_results(results, np.array([video in wanted for video in results.videos], dtype=bool))
     return Selected(kept, kept_results, {
         'videos_not_in_list': len(truth.videos) - len(kept.videos),
@@ -208,6 +232,39 @@ def drop_duplicates(truth):
             apart = np.abs(truth.segments[earlier] - truth.segments[rows[i]]).max(axis=1)
             keep[rows[i]] = not (apart <= SAME_SECONDS).any()
     return _keep_segments(truth, keep, '--drop_duplicates'), int(np.count_nonzero(~keep))
+
+
+# Results that repeat a segment
+
+
+def without_repeats(results):
+    """The Results with each start and end of a video once, with its best score; of equal scores, the first stays."""
+    keep = np.ones(len(results.scores), dtype=bool)
+    keep[_repeats(results)] = False
+    return _take(results, keep)
+
+
+def repeats_warnings(results):
+    """[A warning] where results of a video have the same start and end; else []."""
+    number = len(_repeats(results))
+    return ['%s: found repeated segments in %s of %s, such as with several labels per video; each counts, as in '
+            'ActivityNet\'s toolkit, although AR and AUC ignore labels; to count each segment once, add '
+            '--unique_segments' % (
+                results.source, '{:,}'.format(number), counted(len(results.scores), 'result'))] if number else []
+
+
+def _repeats(results):
+    """Indices of the results that have the start and end of a better result of their video."""
+    # Few results have a key that another has, and only those are compared: sorting all by three numbers takes longer.
+    bits = (results.segments + 0.0).view(np.int64)  # 0.0 is added because −0.0, which equals it, has other bits
+    key = (bits * MIXERS[:2]).sum(axis=1) + results.video_index * MIXERS[2]
+    order = np.argsort(key, kind='stable')
+    same = np.diff(key[order]) == 0
+    order = order[np.append(same, False) | np.append(False, same)] if len(order) else order
+    video, (start, end) = results.video_index[order], results.segments[order].T
+    best_first = np.lexsort((-results.scores[order], end, start, video))
+    columns = np.stack([video, start, end])[:, best_first]
+    return order[best_first][1:][(columns[:, 1:] == columns[:, :-1]).all(axis=0)]
 
 
 # Labels that do not agree

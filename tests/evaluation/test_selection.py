@@ -50,11 +50,29 @@ def test_no_video_in_common(evaluate, name, truth_id, results_id, prefix):
     assert numbers.get('average_mAP', 1) == 1 and numbers.get('average_recall_percent', 100) == 100
 
 
+@SCRIPTS
+def test_a_few_ids_with_a_prefix_are_a_warning(evaluate, name):
+    truth = truth_of({'v%d' % number: [(0, 4, 'a')] for number in range(5)})
+    found = {('v_v0' if number == 0 else 'v%d' % number): [(1, 0, 4, 'a')] for number in range(5)}
+    numbers, _, warnings = evaluate(name, truth, results_of(found))
+    assert ('results.json: found 4 of its 5 videos in subset "validation" of gt.json; not there: "v_v0"; '
+            '--strip_prefix v_ makes 1 id agree') in warnings
+    assert numbers['videos_without_results'] == 1
+    numbers, _, warnings = evaluate(name, truth, results_of(found), '--strip_prefix', 'v_')
+    assert numbers['videos_without_results'] == 0 and not warnings
+    _, _, warnings = evaluate(name, truth, results_of(dict(found, v0=[(1, 0, 4, 'a')], x=[(1, 0, 4, 'a')])))
+    assert not warnings  # v0 has results of its own, and nothing makes x an id of the ground truth
+
+
 def test_no_video_in_common_and_no_prefix_helps(evaluate):
     truth = truth_of({'v': [(0, 4, 'a')]})
     truth['database'].update(truth_of({'t': [(0, 4, 'a')]}, 'training')['database'])
     with pytest.raises(InputError, match='found "x" and "v", .*; check that both files are of the same videos$'):
         evaluate('detection', truth, results_of({'x': []}))
+    with pytest.raises(InputError, match='; without ".mp4" at the end of ids, 1 id would agree: remove it'):
+        evaluate('detection', truth, results_of({'v.mp4': [], 'x': []}))
+    with pytest.raises(InputError, match='found "V" and "v", .*; ids differ in upper and lower case: write them ali'):
+        evaluate('detection', truth, results_of({'V': []}))
     with pytest.raises(InputError, match='the results\' videos are in the subset "training": choose it with --'):
         evaluate('detection', truth, results_of({'t': []}))
 
@@ -80,7 +98,7 @@ def test_less_than_half_of_the_videos_are_known(evaluate, name):
     assert not evaluate(name, truth, results_of(results))[2]  # two of three
     assert not evaluate(name, truth, results_of(dict(results, y=[])))[2]  # half
     assert evaluate(name, truth, results_of(dict(results, y=[], z=[])))[2] == (
-        'warning: results.json: 2 of its 5 videos are in subset "validation" of gt.json; not there: "x" and 2 '
+        'warning: results.json: found 2 of its 5 videos in subset "validation" of gt.json; not there: "x" and 2 '
         'others; check that both files are of the same videos\n')
 
 
@@ -108,8 +126,8 @@ def test_a_list_of_videos(evaluate, tmp_path, name, text):
     assert (numbers['videos_not_in_list'], numbers['results_not_in_list']) == (1, 2)
     assert numbers.get('average_mAP', 1) == 1 and numbers.get('average_recall_percent', 100) == 100
     assert 'dropped: results of videos not in --videos' in table
-    assert warnings == ('warning: --videos list.txt: 1 of its 2 videos are not in subset "validation" of gt.json, '
-                        'such as "stranger"\n')
+    assert warnings == ('warning: --videos list.txt: found 1 of its 2 videos in subset "validation" of gt.json; not '
+                        'there: "stranger"\n')
 
 
 @pytest.mark.parametrize('text, message', [
@@ -118,6 +136,8 @@ def test_a_list_of_videos(evaluate, tmp_path, name, text):
     ('{"v": 1}', 'list.txt: found JSON that is no list of texts'),
     ('["v", 1]', 'list.txt: found JSON that is no list of texts'),
     ('["v"', 'list.txt: not valid JSON'),
+    ('x v\n', 'found "x v" and "v", expected the same ids; write one id per line$'),
+    ('x,v', 'found "x,v" and "v", expected the same ids; write one id per line$'),
     ('x', '--videos .*list.txt and subset "validation" of .*gt.json have no video in common: found "x" and "v"'),
     ('empty', '--videos .*list.txt leaves no segment of subset "validation" of .*gt.json, expected one or more'),
 ])
@@ -221,6 +241,74 @@ def test_many_classes_without_results(evaluate):
 
 
 # ------------------------------------------------------------------------------------------------ coverage
+
+
+# ------------------------------------------------------------------------------------- repeated segments
+
+
+# the segment [0, 4] of v three times, also with the label of another class; in w it is no repeat
+REPEATS = {'v': [(0.5, 0, 4, 'a'), (0.8, 6, 8, 'a'), (0.9, 0, 4, 'b'), (0.5, 6, 8, 'b'), (0.9, 0, 4, 'c'),
+                 (0.95, 0, 4.5, 'a')],
+           'w': [(0.3, 0, 4, 'a'), (0.2, 6, 8, 'a')], 'x': []}
+
+
+def test_repeats_by_hand():
+    results = read_results(results_of(REPEATS))
+    kept = selection.without_repeats(results)
+    assert [(kept.videos[video], score, *segment, kept.labels[label]) for video, score, segment, label in zip(
+        kept.video_index, kept.scores, kept.segments.tolist(), kept.label_index)] == [
+            ('v', 0.8, 6, 8, 'a'), ('v', 0.9, 0, 4, 'b'), ('v', 0.95, 0, 4.5, 'a'), ('w', 0.3, 0, 4, 'a'),
+            ('w', 0.2, 6, 8, 'a')]  # in the file's order; of the equal scores of b and c the first
+    assert kept.videos == ['v', 'w', 'x']
+    assert selection.repeats_warnings(results) == [
+        'results in memory: found repeated segments in 3 of 8 results, such as with several labels per video; each '
+        'counts, as in ActivityNet\'s toolkit, although AR and AUC ignore labels; to count each segment once, add '
+        '--unique_segments']
+    assert selection.repeats_warnings(kept) == []
+    assert selection.without_repeats(kept).scores.tolist() == kept.scores.tolist()
+    zeros = read_results(results_of({'v': [(0.5, -0.0, 4, 'a'), (1, 0, 4, 'a')]}))
+    assert selection.without_repeats(zeros).scores.tolist() == [1]
+    empty = read_results(results_of({}), with_labels=False)
+    assert len(selection.without_repeats(empty).scores) == 0 and selection.repeats_warnings(empty) == []
+
+
+def test_unique_segments_count_once(evaluate):
+    truth = truth_of({'v': [(0, 4, 'a'), (6, 8, 'a')]})
+    once = results_of({'v': [(0.9, 0, 4, 'a'), (0.8, 6, 8, 'a')]})
+    twice = results_of({'v': [(0.9, 0, 4, 'a'), (0.8, 6, 8, 'a'), (0.9, 0, 4, 'b'), (0.4, 6, 8, 'b')]})
+    flags = ['--max_avg_nr_proposals', '2']
+    # by hand: of 2 proposals, both find one segment; of 4, the best 2 are the same segment
+    numbers, _, warnings = evaluate('proposal', truth, once, *flags)
+    assert numbers['average_recall_percent'] == 100 and not warnings and 'repeated_results' not in numbers
+    repeated, table, warnings = evaluate('proposal', truth, twice, *flags)
+    assert repeated['average_recall_percent'] == 50 and repeated['proposals'] == 4
+    assert warnings.startswith('warning: results.json: found repeated segments in 2 of 4 results, such')
+    assert 'repeat' not in table
+    unique, table, warnings = evaluate('proposal', truth, twice, '--unique_segments', *flags)
+    assert (unique.pop('repeated_results'), unique) == (2, numbers) and not warnings
+    assert 'dropped: results that repeat a segment               2\n' in table
+
+
+def test_unique_segments_of_a_function():
+    truth, results = truth_of({'v': [(0, 4, 'a')]}), results_of(REPEATS)
+    assert get_proposal_performance.evaluate_proposals(truth, results).counts['proposals'] == 8
+    counts = get_proposal_performance.evaluate_proposals(truth, results, unique_segments=True).counts
+    assert (counts['proposals'], counts['repeated_results']) == (5, 3)
+
+
+def test_repeats_of_many_results_equal_those_found_one_by_one():
+    numbers = np.random.RandomState(0).randint(0, 9, (5, 40, 2)).tolist()
+    found = {'v%d' % video: [(score, start, start + 3, 'a') for start, score in pairs]
+             for video, pairs in enumerate(numbers)}
+    kept = selection.without_repeats(read_results(results_of(found)))
+    expected = []
+    for video, entries in enumerate(found.values()):
+        best = {}
+        for place, (score, start, _, _) in enumerate(entries):
+            best[start] = max(best.get(start, (-1, 0)), (score, -place))
+        expected += [(video, entries[-place][0], entries[-place][1])
+                     for _, place in sorted(best.values(), key=lambda pair: -pair[1])]
+    assert list(zip(kept.video_index, kept.scores, kept.segments[:, 0])) == expected
 
 
 @pytest.mark.parametrize('with_results, dropped, expected', [
