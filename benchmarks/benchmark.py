@@ -29,6 +29,7 @@ import config as settings
 from benchmarks import flop, measure, random_data
 from data_loader import training_stream
 from dataset.features import FeatureStore, interpolate
+from evaluation.error_analysis import analyze_errors
 from evaluation.get_detection_performance import evaluate_detections
 from evaluation.get_proposal_performance import evaluate_proposals
 from evaluation.results import read_ground_truth, read_results
@@ -244,7 +245,7 @@ def checking(videos=390000):
 
 
 def evaluation(result_count=517793):
-    """Seconds to parse and read random results, and of both evaluators, for the segments of Kinetics-600."""
+    """Seconds to parse and read random results, of both evaluators and of the error analysis, for Kinetics-600."""
     random, seconds = np.random.RandomState(0), {}
     content = random_data.random_ground_truth(random)
     with tempfile.TemporaryDirectory() as folder:
@@ -258,6 +259,7 @@ def evaluation(result_count=517793):
     del parsed
     measure.timed(seconds, 'proposals', evaluate_proposals, truth, found)
     measure.timed(seconds, 'detection', evaluate_detections, truth, found)
+    measure.timed(seconds, 'errors', analyze_errors, truth, found)
     parsing = seconds['parse JSON']
     after = sum(seconds[name] for name in ('read', 'proposals', 'detection'))
     return dict(seconds=seconds, seconds_after_parsing=after, seconds_in_all=after + parsing,

@@ -17,7 +17,7 @@ SUBCOMMANDS = {
                              'full_run')}
 SCRIPTS = ('aher_k600_train', 'aher_k600_test', 'aher_k600_localize', 'prepare_data', 'benchmarks.benchmark',
            'experiments.ablation', 'experiments.splits', 'experiments.forms', 'experiments.public_data',
-           'evaluation.get_proposal_performance', 'evaluation.get_detection_performance')
+           'evaluation.get_proposal_performance', 'evaluation.get_detection_performance', 'evaluation.analyze')
 FLAG = re.compile(r'(?<![\w-])--[a-z]\w*')
 
 
