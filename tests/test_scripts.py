@@ -24,7 +24,8 @@ from runtime.errors import InputError, exit_status
 from runtime.session import new_session, tf
 
 SCRIPTS = ['aher_k600_train.py', 'aher_k600_test.py', 'aher_k600_localize.py', 'prepare_data.py',
-           'evaluation/get_proposal_performance.py', 'evaluation/get_detection_performance.py', 'evaluation/analyze.py']
+           'evaluation/get_proposal_performance.py', 'evaluation/get_detection_performance.py',
+           'evaluation/analyze.py']
 
 
 def run_main(module, *arguments):
