@@ -37,7 +37,7 @@ from typing import List, NamedTuple
 import numpy as np
 
 from evaluation import results as shared
-from evaluation.get_detection_performance import DetectionPerformance, evaluate_detections
+from evaluation.get_detection_performance import DetectionPerformance, evaluate_detections, greedy_matches
 from runtime.errors import InputError
 
 KINDS = ('true', 'double detection', 'wrong label', 'localization', 'confusion', 'background')
@@ -200,25 +200,9 @@ def taken_segments(pairs, thresholds, n_results, n_segments):
     taken = np.full((len(thresholds), n_results), -1)
     for row, threshold in zip(taken, thresholds):
         reaching = np.bincount(result[tiou >= threshold], minlength=n_results)
-        bidder, wanted = _bids(segment, first, first + reaching, n_segments)
+        bidder, wanted = greedy_matches(segment, first, first + reaching, n_segments)
         row[bidder] = wanted
     return taken
-
-
-def _bids(choices, first, last, n_segments):
-    """As greedy_matches of get_detection_performance.py → (results that get a segment, the segments)."""
-    bidder = np.flatnonzero(first < last)
-    choice, last = first[bidder], last[bidder]
-    holder = np.empty(n_segments, dtype=np.int64)
-    while True:
-        wanted = choices[choice]
-        holder[wanted[::-1]] = bidder[::-1]  # for a repeated index numpy keeps the last value: the lowest rank
-        lost = holder[wanted] != bidder
-        if not lost.any():
-            return bidder, wanted
-        choice = choice + lost
-        still = choice < last
-        bidder, choice, last = bidder[still], choice[still], last[still]
 
 
 def kinds_at(threshold, is_true, best_tiou, has_label):

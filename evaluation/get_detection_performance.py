@@ -106,7 +106,7 @@ def match_by_rank(segments, video, label, truth, thresholds):
     is_match = np.zeros((len(thresholds), len(segments)), dtype=bool)
     for row, threshold in zip(is_match, thresholds):
         reaching = np.bincount(result[tiou >= threshold], minlength=len(segments))
-        row[greedy_matches(segment, first, first + reaching, len(truth.segments))] = True
+        row[greedy_matches(segment, first, first + reaching, len(truth.segments))[0]] = True
     return is_match
 
 
@@ -123,7 +123,7 @@ def greedy_matches(choices, first, last, n_segments):
       choices: [E] segments; those of one result are side by side, best first.
       first, last: [R] each result's range in choices; results are in order of rank.
     Returns:
-      Indices of the results that get a segment, ascending.
+      (indices of the results that get a segment, ascending; the segments that they get).
     """
     bidder = np.flatnonzero(first < last)
     choice, last = first[bidder], last[bidder]
@@ -133,7 +133,7 @@ def greedy_matches(choices, first, last, n_segments):
         holder[wanted[::-1]] = bidder[::-1]  # for a repeated index numpy keeps the last value: the lowest rank
         lost = holder[wanted] != bidder
         if not lost.any():
-            return bidder
+            return bidder, wanted
         choice = choice + lost
         still = choice < last
         bidder, choice, last = bidder[still], choice[still], last[still]

@@ -81,7 +81,10 @@ def matches(choices_of):
     lengths = [len(choices) for choices in choices_of]
     last = np.cumsum(lengths, dtype=np.int64)
     choices = np.array(sum(choices_of, []), dtype=np.int64)
-    return greedy_matches(choices, last - np.array(lengths, dtype=np.int64), last, 10).tolist()
+    taken, segments = greedy_matches(choices, last - np.array(lengths, dtype=np.int64), last, 10)
+    assert len(set(segments.tolist())) == len(taken)  # no segment is taken twice
+    assert all(segment in choices_of[rank] for rank, segment in zip(taken, segments))
+    return taken.tolist()
 
 
 @pytest.mark.parametrize('choices_of, expected', [
