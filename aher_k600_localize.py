@@ -211,8 +211,8 @@ def build_parser():
     other = parser.add_argument_group('snapshot and detection')
     other.add_argument('--config', metavar='PRESET|JSON', help='settings in place of those of the snapshot')
     other.add_argument('--categories', metavar='FILE', help='class names, one per line (default: the snapshot\'s)')
-    settings.add_flags_of_snapshot(other, CHANGEABLE)
-    settings.add_flags_of_snapshot(parser.add_argument_group('run'), ('threads', 'device', 'tf32'))
+    settings.add_some_flags(other, CHANGEABLE, 'as the snapshot was trained')
+    settings.add_some_flags(parser.add_argument_group('run'), ('threads', 'device', 'tf32'))
     return parser
 
 

@@ -466,11 +466,12 @@ def _add_flag(group, setting, text):
                        type=_parser_of(setting), choices=setting.choices or None, help=text)
 
 
-def add_flags_of_snapshot(group, names):
-    """Add the flags of the settings `names` to an argparse group; their defaults are those of a snapshot."""
+def add_some_flags(group, names, default=None):
+    """Add the flags of the settings `names` to an argparse group; `default`: a text (None: that of the presets)."""
     for setting, _ in _settings_of(Config()):
         if setting.name in names:
-            _add_flag(group, setting, '%s (default: as the snapshot was trained)' % setting.help.replace('%', '%%'))
+            _add_flag(group, setting, '%s (default: %s)' % (
+                setting.help.replace('%', '%%'), default or _defaults(setting)))
 
 
 def from_arguments(arguments, script):
