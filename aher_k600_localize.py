@@ -26,10 +26,8 @@ with exit_on_ctrl_c():
     from evaluation.results import try_figure
     from localization.files import file_names, write_results, write_subtitles
     from localization.pictures import draw_video
-    from localization.videos import Timing, array_video, open_videos
+    from localization.videos import Timing, annotated_of, array_video, open_videos
     from ops.detections import VideosOfWindows, action_curve, results_of
-    from preparation.annotation_forms import read_forms
-    from preparation.feature_match import match
     from runtime import snapshots
     from runtime.files import read_json
     from runtime.session import announce_device, open_session, tf
@@ -240,7 +238,9 @@ def main(argv=None):
 def localize(localizer, items, args):
     """Find actions in all videos and write what was found, as the parsed `args` say."""
     files, detections, faults = file_names([item.video.name for item in items]), {}, []
-    truth = _ground_truth(args.ground_truth, items)
+    annotated = annotated_of([args.ground_truth] if args.ground_truth else [], list(files))
+    truth = {name: [(float(start), float(end), str(label)) for start, end, label in video.segments]
+             for name, video in annotated.items()}
     for item in tqdm(items, unit='video', disable=len(items) == 1):
         name, found = item.video.name, localizer.find(item)
         kept = [entry for entry in found.detections if entry['score'] >= args.min_score][:args.top]
@@ -259,17 +259,6 @@ def localize(localizer, items, args):
         print('warning: %s' % next(filter(None, faults)))
     elif faults:
         print(printable('pictures: %s' % os.path.join(args.out, PICTURES)))
-
-
-def _ground_truth(path, items):
-    """{video: list of (start, end, label)} of the videos that the ground truth has."""
-    if path is None:
-        return {}
-    annotated = read_forms([path]).videos
-    of_id = {video.name: video for video in annotated}
-    found = match(annotated, [item.video.name for item in items], path).names
-    return {name: [(float(start), float(end), str(label)) for start, end, label in of_id[video].segments]
-            for video, name in found.items()}
 
 
 if __name__ == '__main__':

@@ -302,8 +302,8 @@ def main(argv=None):
                          % config.test.label_by)
     announce_device(config.threads, config.device, config.tf32)
     steps = _steps(config.model_dir, arguments)
-    has_record = snapshots.settings_path(config.model_dir, steps) is not None  # which has class names
-    check_paths(config.data, VALIDATION_PATHS + (() if has_record else ('target_categories',)))
+    record = snapshots.settings_path(config.model_dir, steps)  # which has class names
+    check_paths(config.data, VALIDATION_PATHS + (() if record else ('target_categories',)))
     if not steps:
         raise InputError(NO_SNAPSHOTS % (config.model_dir, snapshots.PREFIX))
     if arguments.ground_truth is not None and not os.path.lexists(config.data.path('ground_truth')):
@@ -311,7 +311,7 @@ def main(argv=None):
                          % config.data.path('ground_truth'))
     if config.resume not in ('auto', 'never'):
         raise InputError('--resume %r: expected auto or never; --steps names the snapshots' % config.resume)
-    config, class_names = _with_class_names(config, snapshots.settings_path(config.model_dir, steps))
+    config, class_names = _with_class_names(config, record)
     with file_lock(os.path.join(config.results_dir, LOCK_NAME)):
         remove_leftovers(config.results_dir, '|'.join(WRITTEN))
         run(config, steps, class_names, arguments.steps is None, arguments.force)

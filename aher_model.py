@@ -452,7 +452,7 @@ class Detector(NamedTuple):
 def detector(features, durations, config):
     """Features [B, T, C] and durations [B] in seconds, of whole videos or of windows → Detector; config: a Config."""
     model = config.model
-    layers, transferred = stored_once(transfer(classifier(model, TARGET_CLASSIFIER), model))
+    layers, transferred = _stored_once(transfer(classifier(model, TARGET_CLASSIFIER), model))
     prediction = localize(pyramid(features, model), layers, model)
     find = candidates if config.data.window_seconds else detect
     groups = [BACKBONE, HEADS, TARGET_CLASSIFIER] + ([TRANSFER] if model.transfer == 'mlp' else [])
@@ -460,7 +460,7 @@ def detector(features, durations, config):
                     find(prediction, durations, model, config.test))
 
 
-def stored_once(layers):
+def _stored_once(layers):
     """Layers of tensors → (layers of local variables, operation that sets them): computed once, used often."""
     kept = [tuple(tf.Variable(tf.zeros(tensor.shape), trainable=False, use_resource=True,
                               collections=[tf.GraphKeys.LOCAL_VARIABLES]) for tensor in layer) for layer in layers]

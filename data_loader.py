@@ -172,14 +172,13 @@ def training_paths(data):
 def check_paths(data, names):
     """Raise InputError, in one line, where the tables or features of these DataConfig fields do not exist."""
     paths = [FeatureStore(data.path(name), 0).path if name in STORES else data.path(name) for name in names]
-    missing = [path for path in paths if not os.path.exists(path)]
+    missing = {name: path for name, path in zip(names, paths) if not os.path.exists(path)}
     if missing:
-        advice = data_root.why_missing(data.data_root, [
-            name for name, path in zip(names, paths) if not os.path.exists(path)])
+        advice = data_root.why_missing(data.data_root, missing)
         if advice:
             raise InputError(advice)
         raise InputError('not found: %s; docs/data.md describes these files (--data_root and the path flags name '
-                         'other places); `make demo` needs no data' % ', '.join(missing))
+                         'other places); `make demo` needs no data' % ', '.join(missing.values()))
 
 
 def resolve_classes(config, sides=('source', 'target')):

@@ -100,15 +100,12 @@ def test(config='k600', test_batch_size=16, repeats=5):
     with tf.Graph().as_default():
         features = measure.on_device(tf.abs(tf.random.normal(
             (test_batch_size, model.untrimmed_steps, model.feature_width))))
-        classifier = aher.classifier(model, aher.TARGET_CLASSIFIER)
-        layers, transfer = aher.stored_once(aher.transfer(classifier, model))
-        prediction = aher.localize(aher.pyramid(features, model), layers, model)
-        detections = aher.detect(prediction, tf.fill([test_batch_size], 100.0), model, resolved.test)
+        detector = aher.detector(features, tf.fill([test_batch_size], 100.0), resolved)
         with new_session() as session:
             measure.initialize(session)
             once, network, everything = [
                 np.median(measure.seconds_of(lambda: session.run(fetches), repeats))
-                for fetches in (transfer, [tensor.op for tensor in prediction], detections)]
+                for fetches in (detector.transfer, [tensor.op for tensor in detector.prediction], detector.found)]
     return dict(_against_limit(everything / test_batch_size, flop.test(model), speeds),
                 network_seconds=network / test_batch_size, transfer_seconds=once)
 

@@ -37,13 +37,17 @@ def row_seconds(video, clip_frames=8):
     return video.times.row_seconds if video.times else clip_frames / video.frames * video.seconds
 
 
-def coverage(video, clip_frames):
-    """Share of a video's duration that its rows cover; 1.0 where they miss or exceed it by MAX_ROWS_OFF at most.
+def covered_seconds(video, clip_frames=8):
+    """Seconds that the rows of a Video cover.
 
     Windows that are longer than the stride also cover what lies before the span, and as much after it.
     """
-    of_row = row_seconds(video, clip_frames)
-    covered = video.clips * of_row + 2 * max(0.0, video.start)
+    return video.clips * row_seconds(video, clip_frames) + 2 * max(0.0, video.start)
+
+
+def coverage(video, clip_frames):
+    """Share of a video's duration that its rows cover; 1.0 where they miss or exceed it by MAX_ROWS_OFF at most."""
+    covered, of_row = covered_seconds(video, clip_frames), row_seconds(video, clip_frames)
     return 1.0 if abs(covered - video.seconds) <= MAX_ROWS_OFF * of_row else covered / video.seconds
 
 

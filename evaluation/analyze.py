@@ -286,9 +286,7 @@ def main(argv=None):
         truth, analysis, characteristics.characteristics_of(truth, durations), args.bins)
     first_box = characteristics.first_box(truth, analysis)
     print(format_tables(args, truth, analysis, sensitivities, first_box))
-    is_known = shared.positions_in(results.videos, truth.videos) >= 0
-    command_line.warn(warnings + selection.label_warnings(
-        truth, results, is_known[results.video_index] | (args.policy == 'official')))
+    command_line.warn(warnings + selection.label_warnings(truth, results, args.policy))
     command_line.write_outputs(
         args, dict(to_json(truth, analysis, sensitivities, first_box), subset=args.subset, policy=args.policy),
         lambda: analysis_figure.draw_errors(analysis, sensitivities, first_box))

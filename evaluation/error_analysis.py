@@ -37,7 +37,7 @@ from typing import List, NamedTuple
 import numpy as np
 
 from evaluation import results as shared
-from evaluation.get_detection_performance import DetectionPerformance, evaluate_detections, greedy_matches
+from evaluation.get_detection_performance import DetectionPerformance, evaluate_detections, matches_of_pairs
 from runtime.errors import InputError
 
 KINDS = ('true', 'double detection', 'wrong label', 'localization', 'confusion', 'background')
@@ -169,7 +169,9 @@ def find_detections(truth, results, thresholds, policy):
         reaches = is_own & (tiou >= thresholds.min())
         own_label.append((result[reaches], segment[reaches], tiou[reaches]))
     pairs = [np.concatenate(column) for column in zip(*own_label)]
-    taken = taken_segments(pairs, thresholds, len(row), len(truth.segments))
+    taken = np.full((len(thresholds), len(row)), -1)
+    for of, (taking, wanted) in zip(taken, matches_of_pairs(*pairs, thresholds, len(row), len(truth.segments))):
+        of[taking] = wanted
     has_label = (best_segment >= 0) & (truth.class_index[best_segment] == label)
     kind = np.array([kinds_at(threshold, of >= 0, best_tiou, has_label) for threshold, of in zip(thresholds, taken)])
     return Detections(row, video, label, rank, best_segment, best_tiou, taken, kind), best_of_segment
@@ -185,24 +187,6 @@ def _pairs_in_parts(segments, video, truth):
         result, segment, tiou = shared.overlapping_pairs(
             segments[part], video[part], truth.segments, truth.video_index, np.finfo(np.float64).tiny)
         yield result + start, segment, tiou
-
-
-def taken_segments(pairs, thresholds, n_results, n_segments):
-    """The segment that each result takes at each threshold → [S, D] int, −1: none.
-
-    The choices are those of get_detection_performance.match_by_rank, which says how they are made.
-    pairs: ([E] results, [E] segments, [E] tIoU) of one video and class; lower results have the better rank.
-    """
-    result, segment, tiou = pairs
-    preference = np.lexsort((-segment, -tiou, result))  # a result's pairs by descending tIoU, then last first
-    result, segment, tiou = result[preference], segment[preference], tiou[preference]
-    first = np.searchsorted(result, np.arange(n_results))
-    taken = np.full((len(thresholds), n_results), -1)
-    for row, threshold in zip(taken, thresholds):
-        reaching = np.bincount(result[tiou >= threshold], minlength=n_results)
-        bidder, wanted = greedy_matches(segment, first, first + reaching, n_segments)
-        row[bidder] = wanted
-    return taken
 
 
 def kinds_at(threshold, is_true, best_tiou, has_label):

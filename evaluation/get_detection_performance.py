@@ -100,14 +100,25 @@ def match_by_rank(segments, video, label, truth, thresholds):
     gt_group = truth.video_index * classes + truth.class_index
     result, segment, tiou = shared.overlapping_pairs(
         segments, group, truth.segments, gt_group, thresholds.min())
+    is_match = np.zeros((len(thresholds), len(segments)), dtype=bool)
+    for row, (taking, _) in zip(is_match, matches_of_pairs(
+            result, segment, tiou, thresholds, len(segments), len(truth.segments))):
+        row[taking] = True
+    return is_match
+
+
+def matches_of_pairs(result, segment, tiou, thresholds, n_results, n_segments):
+    """For each threshold, yield (results that take a segment, the segments), as greedy_matches gives them.
+
+    result, segment, tiou: [E] pairs of a result and a segment of its video and class; lower results have the better
+    rank.
+    """
     preference = np.lexsort((-segment, -tiou, result))  # a result's pairs by descending tIoU, then last first
     result, segment, tiou = result[preference], segment[preference], tiou[preference]
-    first = np.searchsorted(result, np.arange(len(segments)))
-    is_match = np.zeros((len(thresholds), len(segments)), dtype=bool)
-    for row, threshold in zip(is_match, thresholds):
-        reaching = np.bincount(result[tiou >= threshold], minlength=len(segments))
-        row[greedy_matches(segment, first, first + reaching, len(truth.segments))[0]] = True
-    return is_match
+    first = np.searchsorted(result, np.arange(n_results))
+    for threshold in thresholds:
+        reaching = np.bincount(result[tiou >= threshold], minlength=n_results)
+        yield greedy_matches(segment, first, first + reaching, n_segments)
 
 
 def greedy_matches(choices, first, last, n_segments):
@@ -275,8 +286,7 @@ def read_joined(args):
     truth, results, counts = command_line.read_inputs(args, with_labels=not args.video_scores)
     if not args.video_scores:
         return truth, results, counts
-    names = getattr(args, 'score_classes', None)  # not every script that joins has the flag
-    classes = read_score_classes(names) if names else None
+    classes = read_score_classes(args.score_classes) if args.score_classes else None
     with_proposals = [results.videos[video] for video in np.unique(results.video_index)]
     scores = class_scores.read_class_scores(args.video_scores, args.top or DEFAULT_TOP, classes, with_proposals)
     if args.strip_prefix:
@@ -296,9 +306,7 @@ def main(argv=None):
     performance = performance._replace(counts=dict(performance.counts, **counts, **more_counts))
     print('Detection on "%s", policy %s' % (printable(args.subset), args.policy))
     print(format_table(performance))
-    is_known = shared.positions_in(results.videos, truth.videos) >= 0
-    command_line.warn(selection.label_warnings(
-        truth, results, is_known[results.video_index] | (args.policy == 'official')))
+    command_line.warn(selection.label_warnings(truth, results, args.policy))
     command_line.write_outputs(args, dict(to_json(performance), subset=args.subset, policy=args.policy),
                                lambda: draw_ap(performance))
 

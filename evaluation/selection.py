@@ -270,11 +270,13 @@ def _repeats(results):
 # Labels that do not agree
 
 
-def label_warnings(truth, results, counts):
+def label_warnings(truth, results, policy):
     """Warnings of labels that are no class of the truth, and of classes without any result.
 
-    counts: [R] bool, whether the video of the result counts.
+    policy: as of evaluate_detections; with 'authors', results of unknown videos do not count here.
     """
+    is_known = positions_in(results.videos, truth.videos) >= 0
+    counts = is_known[results.video_index] | (policy == 'official')  # [R] bool
     dropped = np.bincount(results.label_index[counts], minlength=len(results.labels))
     dropped[positions_in(results.labels, truth.classes) >= 0] = 0
     order = [label for label in np.argsort(-dropped, kind='stable') if dropped[label]]

@@ -9,7 +9,7 @@ MAX_LABEL = 40  # characters of a label
 WIDTH = 9.0     # inches
 
 
-def draw_video(name, seconds, detections, curve, segments=None, colours=None):
+def draw_video(name, seconds, detections, curve, segments=None):
     """The figure of a video of `seconds`.
 
     Args:
@@ -18,11 +18,10 @@ def draw_video(name, seconds, detections, curve, segments=None, colours=None):
       detections: list of {segment, label, score}, best first.
       curve: (edges [n + 1] in seconds, probabilities [n]), as ops.detections.action_curve gives them.
       segments: list of (start, end, label): the ground truth; None: not known.
-      colours: {label: colour}; None: made here.
     """
     drawn = detections[:MAX_DRAWN]
     labels = [label for _, _, label in segments or ()] + [found['label'] for found in drawn]
-    colours = colours or colours_of(labels)
+    colours = colours_of(labels)
     truth_rows = [] if segments is None else sorted(dict.fromkeys(label for _, _, label in segments)) or ['']
     lines = len(truth_rows) + max(1, len(drawn))
     height = 1.6 + 0.24 * lines

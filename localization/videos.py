@@ -10,7 +10,7 @@ import numpy as np
 
 from dataset.feature_files import FORMS
 from dataset.features import FeatureStore, names_in
-from dataset.row_times import check_coverage, row_times, text_of
+from dataset.row_times import check_coverage, covered_seconds, row_times, text_of
 from dataset.tables import RowTimes, Video
 from preparation.annotation_forms import read_forms
 from preparation.annotation_rows import Annotated
@@ -73,13 +73,16 @@ def open_videos(paths, width, timing, rows_known, annotation=(), layout=None, ke
       first: number of videos that are taken; None: all.
     Raises InputError where features cannot be read, or nothing says how long a video is.
     """
-    places = [(path, *_open(path, width, layout, key)) for path in paths]
-    chosen = [(path, store, name) for path, store, names in places for name in names][:first]
-    known = _annotated_of(annotation, [name for _, _, name in chosen])
-    items, texts, warnings = [], [], []
+    places, chosen = [], []
     for path in paths:
+        store, names = _open(path, width, layout, key)
+        places.append((path, store, names if first is None else names[:first - len(chosen)]))
+        chosen += places[-1][2]
+    known = annotated_of(annotation, chosen)
+    items, texts, warnings = [], [], []
+    for path, store, names in places:
         found = [Item(store, _video(name, store.shape(name)[0], known.get(name), timing, rows_known, path))
-                 for place, store, name in chosen if place == path]
+                 for name in names]
         texts.append('%s: %s' % (path, counted(len(found), 'video')))
         warnings += check_coverage([item.video for item in found], path, stated=text_of(timing.stride, timing.fps))
         items += found
@@ -108,7 +111,7 @@ def _open(path, width, layout, key):
     return FeatureStore(folder, width, forms=forms, layout=layout, key=key), names
 
 
-def _annotated_of(annotation, names):
+def annotated_of(annotation, names):
     """{name of features: its Annotated} of those that the files of an annotation have."""
     if not annotation or not names:
         return {}
@@ -131,17 +134,16 @@ def _video(features, rows, about, timing, rows_known, place='the features'):
             raise InputError('%s: a stride of %g frames is known, but not the frame rate; give --fps'
                              % (place, timing.stride))
         times = row_times(timing.stride, timing.window or timing.stride, fps)
-        span = rows * times.row_seconds
-        seconds = seconds or span + 2 * max(0.0, times.first_row_second - times.row_seconds / 2)
     elif seconds is not None:
         times = RowTimes(seconds / rows, seconds / rows / 2)  # rows are spread evenly over the video
     else:
         raise InputError('%s: nothing says how long video %s is; give --stride and --fps, --seconds, or --annotation'
                          % (place, name))
-    return Video(name, -1, float(seconds), 0, rows, np.zeros((0, 2)), False, times=times, file=features)
+    video = Video(name, -1, float(seconds or 0), 0, rows, np.zeros((0, 2)), False, times=times, file=features)
+    return video if seconds else video._replace(seconds=covered_seconds(video))
 
 
 def _check_names(items):
     repeated = [name for name, count in collections.Counter(item.video.name for item in items).items() if count > 1]
     if repeated:
-        raise InputError('found features of video %s %s; give each video once' % (repeated[0], 'more than once'))
+        raise InputError('found features of video %s more than once; give each video once' % repeated[0])
