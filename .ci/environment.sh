@@ -3,10 +3,10 @@
 #
 #   .ci/environment.sh VENV [PYTHON]
 #
-# Without PYTHON, the script takes the interpreter that VENV was built with. For a new VENV, it takes the first
-# Python 3.7 that runs, because the published numbers were measured with TensorFlow 1.15; if there is none, python3. The environment is up to date if its stamp names the
-# same interpreter and holds the same requirements. The stamp is written last, so an interrupted installation
-# has none.
+# Without PYTHON, the script takes the interpreter that VENV was built with. For a new VENV, it takes the first Python 3.7
+# that runs, because the published numbers were measured with TensorFlow 1.15; if there is none, python3. The
+# environment is up to date if its stamp names the same interpreter and holds the same requirements. The stamp is
+# written last, so an interrupted installation has none.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -29,6 +29,7 @@ import config as settings
 from benchmarks import flop, measure, random_data
 from data_loader import training_stream
 from dataset.features import FeatureStore, interpolate
+from evaluation import report
 from evaluation.error_analysis import analyze_errors
 from evaluation.get_detection_performance import evaluate_detections
 from evaluation.get_proposal_performance import evaluate_proposals
@@ -263,9 +264,21 @@ def evaluation(result_count=517793):
                 times_the_parsing=1 + after / parsing, megabytes=size / 1e6)
 
 
+def page(videos=6459, results_per_video=100):
+    """Seconds to make the report page of random results, for Kinetics-600, and its megabytes."""
+    random, seconds = np.random.RandomState(0), {}
+    content = random_data.random_ground_truth(random, videos)
+    with tempfile.TemporaryDirectory() as folder:
+        truth, results, out = (os.path.join(folder, name) for name in ('truth.json', 'results.json', 'page.html'))
+        write_json(truth, content, indent=None)
+        write_json(results, random_data.results_for(content, videos * results_per_video, random), indent=None)
+        measure.timed(seconds, 'page', report.main, [truth, results, '--out', out])
+        return dict(seconds=seconds, megabytes=os.path.getsize(out) / 1e6)
+
+
 # Command line
 
-SUBCOMMANDS = (step, test, memory, loading, snapshot, reading, checking, evaluation, flop.full_run)
+SUBCOMMANDS = (step, test, memory, loading, snapshot, reading, checking, evaluation, page, flop.full_run)
 CHOICES = {'config': sorted(settings.PRESETS), 'on_nan': ('stop', 'skip')}
 HELP = {
     'config': 'preset to measure',
@@ -278,6 +291,7 @@ HELP = {
     'feature_width': 'columns of a feature file',
     'videos': 'random videos',
     'result_count': 'results to evaluate',
+    'results_per_video': 'results of each video',
     'repeats': 'how often to measure',
     'step_seconds': 'seconds of a training step on this machine, as `step` measures them'}
 

@@ -18,6 +18,10 @@ DROPPED = {            # counts of what flags drop before the evaluation, as the
     'ignored_segments': 'dropped: segments of an ignored label',
     'ignored_results': 'dropped: results of an ignored label',
     'duplicate_segments': 'dropped: repeated segments'}
+GROUND_TRUTH_HELP = ('JSON file {"database": {video: {"subset": name, "annotations": [{"segment": [start, end], '
+                     '"label": name}]}}}, in seconds')
+RESULTS_HELP = ('JSON file {"results": {video: [{"score": number, "segment": [start, end], "label": name}]}}, in '
+                'seconds')
 
 
 # Flags
@@ -45,24 +49,22 @@ def build_parser(description, policy_help, figure):
         description=description, allow_abbrev=False,
         epilog='docs/evaluation.md has an example of each flag. The evaluators of ActivityNet\'s toolkit and of '
         'OpenTAD read the same two files. To compare with the toolkit\'s numbers, use --policy official.')
-    parser.add_argument('ground_truth', help='JSON file {"database": {video: {"subset": name, "annotations": '
-                        '[{"segment": [start, end], "label": name}]}}}, in seconds')
-    parser.add_argument('results', help='JSON file {"results": {video: [{"score": number, "segment": '
-                        '[start, end], "label": name}]}}, in seconds')
+    parser.add_argument('ground_truth', help=GROUND_TRUTH_HELP)
+    parser.add_argument('results', help=RESULTS_HELP)
+    add_choice_flags(parser, policy_help)
+    parser.add_argument('--json', metavar='OUT.json', help='also write the numbers to this JSON file')
+    parser.add_argument('--figure', metavar='OUT.png', help='also draw %s to this file (png, pdf or svg)' % figure)
+    return parser
+
+
+def add_choice_flags(parser, policy_help):
+    """Add the flags that say which subset, videos, labels and segments count, and how."""
     parser.add_argument('--subset', default='validation',
                         help='subset of the ground truth to evaluate on (default: %(default)s)')
     parser.add_argument('--tiou_thresholds', type=parse_tiou_thresholds, default='0.5:0.95:0.05',
                         metavar='START:STOP:STEP',
                         help='STOP is one of them; or numbers separated by commas: 0.5,0.75 (default: %(default)s)')
     parser.add_argument('--policy', choices=shared.POLICIES, default='authors', help=policy_help)
-    _add_selection_flags(parser)
-    parser.add_argument('--json', metavar='OUT.json', help='also write the numbers to this JSON file')
-    parser.add_argument('--figure', metavar='OUT.png', help='also draw %s to this file (png, pdf or svg)' % figure)
-    return parser
-
-
-def _add_selection_flags(parser):
-    """Add the flags that say which videos, labels and segments count."""
     parser.add_argument('--strip_prefix', default='', metavar='PREFIX',
                         help='remove this prefix, such as v_, from the video ids of all files where it is there')
     parser.add_argument('--videos', metavar='LIST',

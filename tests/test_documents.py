@@ -14,10 +14,11 @@ README, METHOD, ROBUSTNESS = 'README.md', 'docs/method.md', 'docs/robustness.md'
 SUBCOMMANDS = {
     'prepare_data': ('fetch', 'import', 'annotation', 'features', 'split', 'check', 'demo'),
     'benchmarks.benchmark': ('step', 'test', 'memory', 'loading', 'snapshot', 'reading', 'checking', 'evaluation',
-                             'full_run')}
+                             'page', 'full_run')}
 SCRIPTS = ('aher_k600_train', 'aher_k600_test', 'aher_k600_localize', 'prepare_data', 'benchmarks.benchmark',
            'experiments.ablation', 'experiments.splits', 'experiments.forms', 'experiments.public_data',
-           'evaluation.get_proposal_performance', 'evaluation.get_detection_performance', 'evaluation.analyze')
+           'evaluation.get_proposal_performance', 'evaluation.get_detection_performance', 'evaluation.analyze',
+           'evaluation.report')
 FLAG = re.compile(r'(?<![\w-])--[a-z]\w*')
 
 

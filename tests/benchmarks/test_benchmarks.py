@@ -16,7 +16,7 @@ from data_loader import training_stream
 from evaluation.results import read_ground_truth, read_results
 from runtime.session import new_session, tf
 
-COMMANDS = ('step', 'test', 'memory', 'loading', 'snapshot', 'reading', 'checking', 'evaluation', 'full_run')
+COMMANDS = ('step', 'test', 'memory', 'loading', 'snapshot', 'reading', 'checking', 'evaluation', 'page', 'full_run')
 SMALL = settings.ModelConfig(feature_width=3, stem_widths=(5, 2), level_widths=(4, 6), untrimmed_steps=17,
                              moment_steps=9, context_width=7, source_classes=2, target_classes=3)
 
