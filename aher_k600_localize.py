@@ -15,7 +15,6 @@ from runtime.errors import InputError, counted, exit_on_ctrl_c, printable, run_a
 
 with exit_on_ctrl_c():
     import numpy as np
-    from tqdm import tqdm
 
     import aher_model as aher
     import config as settings
@@ -30,6 +29,7 @@ with exit_on_ctrl_c():
     from ops.detections import VideosOfWindows, action_curve, results_of
     from runtime import snapshots
     from runtime.files import read_json
+    from runtime.progress import track
     from runtime.session import announce_device, open_session, tf
 
 # Settings that may differ from those of the training
@@ -241,7 +241,7 @@ def localize(localizer, items, args):
     annotated = annotated_of([args.ground_truth] if args.ground_truth else [], list(files))
     truth = {name: [(float(start), float(end), str(label)) for start, end, label in video.segments]
              for name, video in annotated.items()}
-    for item in tqdm(items, unit='video', disable=len(items) == 1):
+    for item in track(items, 'video') if len(items) > 1 else items:
         name, found = item.video.name, localizer.find(item)
         kept = [entry for entry in found.detections if entry['score'] >= args.min_score][:args.top]
         detections[name] = kept

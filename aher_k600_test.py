@@ -3,50 +3,39 @@
 For each snapshot: detects actions in every validation video, writes results_aher_k600_gendec_step-N.json to
 --results_dir, and, where there is ground truth, prints and logs AUC, AR@100, mAP and video accuracy. Results of an
 earlier run with the same snapshot, settings and data are kept; others are replaced only with --force.
+--watch tests the snapshots of a running training as they come (docs/watching.md).
 """
 import contextlib
+import itertools
 import os
 import re
+import shlex
 from typing import NamedTuple
 
-from runtime.errors import InputError, Interrupted, exit_on_ctrl_c, printable, run_and_exit
+from runtime.errors import InputError, exit_on_ctrl_c, printable, run_and_exit
 
 with exit_on_ctrl_c():
-    import numpy as np
-    from tqdm import tqdm
-
-    import aher_model as aher
     import config as settings
-    from data_loader import (
-        VALIDATION_PATHS,
-        check_paths,
-        reader_errors,
-        resolve_classes,
-        target_trained_on,
-        validation_stream,
-    )
+    from data_loader import VALIDATION_PATHS, check_paths, resolve_classes, target_trained_on
     from dataset import trained_on
     from dataset.tables import read_class_names
     from dataset.tested_on import digest, origin_of_data
-    from evaluation.get_detection_performance import draw_ap, evaluate_detections
-    from evaluation.get_proposal_performance import draw_curves, evaluate_proposals
-    from evaluation.results import (
-        TIOU_THRESHOLDS,
-        NoSegments,
-        coverage_line,
-        read_ground_truth,
-        read_results,
-        try_figure,
-    )
+    from evaluation import choice, report, report_numbers
+    from evaluation.get_detection_performance import draw_ap
+    from evaluation.get_proposal_performance import draw_curves
+    from evaluation.results import NoSegments, read_ground_truth, read_results, try_figure
     from evaluation.selection import check_common_ids, truth_of_videos
-    from ops.detections import VideosOfWindows, results_of
+    from localization.detection import build, test_snapshot
     from runtime import snapshots
+    from runtime.damaged import Damage
     from runtime.files import append_text, file_lock, read_json, remove_leftovers
-    from runtime.results_file import ENDS, Entry, ResultsFile
-    from runtime.session import announce_device, new_session, tf
-    from runtime.signals import SignalWatcher
+    from runtime.results_file import ENDS, ResultsFile
+    from runtime.session import announce_device, new_session
+    from runtime.snapshot_scalars import SnapshotScalars
+    from runtime.watching import Watch
 
 RESULTS_NAME = 'results_aher_k600_gendec_step-%d.json'
+REPORT_FOLDER = 'report'  # in --results_dir
 FIGURE_NAMES = ('ar_an_step-%d.png', 'ap_step-%d.png')
 WRITTEN = [r'\d+'.join(map(re.escape, name.split('%d'))) for name in (  # patterns of the names of these files
     *(RESULTS_NAME.replace('.json', end) for end in ENDS), *FIGURE_NAMES)]
@@ -56,102 +45,6 @@ DATA_SETTINGS = ('clip_frames', 'target_layout', 'target_key', 'window_seconds',
 LATER_SETTINGS = {'label_by', 'subset', *DATA_SETTINGS}
 LOCK_NAME = '.test.lock'
 NO_SNAPSHOTS = '%s: found no snapshots %s*; train first, or name their folder with --model_dir'
-
-
-# Detection
-
-class Tester(NamedTuple):
-    """The graph of one test run."""
-
-    stream: NamedTuple          # data_loader.Stream of Validation
-    samples: list               # of dataset.samples.Window, in the order of the stream
-    firsts: list                # number of each video's first window in `samples`
-    part: NamedTuple            # snapshots.Part, what a snapshot must hold
-    transfer: tf.Operation      # computes the classifier weights of every position; once for each snapshot
-    found: NamedTuple           # tensors of a batch: Detections, or Candidates where videos are tested in windows
-
-    @property
-    def videos(self):
-        """List of dataset.tables.Video, in the order of the stream."""
-        return [self.samples[first].video for first in self.firsts]
-
-
-def build(config):
-    """Config → Tester. The list of bad data starts anew: a skipped video is never kept, so it is read again."""
-    stream, samples = validation_stream(config)
-    detector = aher.detector(stream.batch.features, stream.batch.seconds, config)
-    return Tester(stream, samples, [number for number, window in enumerate(samples) if window.first == 0],
-                  snapshots.part_of(detector.variables), detector.transfer, detector.found)
-
-
-def detect_all(session, tester, test, title, first=0):
-    """For each batch, from video number `first` on, yield a list of (video, its Detections) that it completes.
-
-    Detections are numpy arrays, None of a skipped video; their segments are in seconds of the video, not cut to it.
-    Batches are those of a run that tests all videos, because the last digits of a window's numbers may depend on its
-    batch. Raises Interrupted after a signal, once the current batch is used.
-    """
-    samples, kept, is_skipped = tester.samples, first, False
-    joined = VideosOfWindows(samples, type(tester.found), test)
-    done = tester.firsts[first] // test.test_batch_size * test.test_batch_size
-    session.run(tester.stream.initializer, {tester.stream.first: done})
-    # The bar is removed at the end: the rows of the table follow each other.
-    with tqdm(total=len(samples), initial=done, unit='video' if len(samples) == len(tester.firsts) else 'window',
-              desc=title, leave=False) as progress, \
-            SignalWatcher('batch', tester.stream.bad.slow_read_warning) as watcher:
-        while done < len(samples):
-            with watcher.iteration(), reader_errors(tester.stream):
-                indices, found = session.run([tester.stream.batch.index, tester.found])
-            windows = [(number, *row) for number, row in enumerate(zip(indices, zip(*found)), start=done)
-                       if number >= tester.firsts[first]]
-            videos = [video for video in (joined.add(*window) for window in windows) if video]
-            yield videos
-            for _, detections in videos:  # what follows a skipped video is tested again
-                is_skipped |= detections is None
-                kept += not is_skipped
-            done += len(indices)
-            progress.update(len(indices))
-            if watcher.received:
-                raise Interrupted(watcher.received, '%d of %d videos are tested and kept; the same command continues '
-                                  'from there (with --resume auto, the default)' % (kept, len(tester.firsts)))
-
-
-# Results
-
-def entry_of(video, detections, class_names, test):
-    """The Entry of a video and its Detections, which are None where the video was skipped."""
-    if detections is None:
-        return Entry(video.name, None, [], skipped=True)
-    labels = {label for label in video.segment_labels.tolist() if label >= 0} or {video.label} - {-1}
-    hit = bool(detections.label in labels) if labels else None  # with labels of segments, any of them is right
-    return Entry(video.name, hit, results_of(video.seconds, detections, class_names, test))
-
-
-def test_snapshot(session, tester, prefix, file, config, class_names):
-    """Restore the snapshot at `prefix` and write its results to the ResultsFile, or take those that are there.
-
-    Returns (results, video accuracy); the accuracy is None where no label is known.
-    """
-    resumes = config.resume == 'auto'
-    finished = file.finished() if resumes else None
-    if finished:
-        return finished
-    entries = file.resume([video.name for video in tester.videos]) if resumes else []
-    file.start(entries)
-    if len(entries) < len(tester.firsts):
-        snapshots.restore(session, prefix, tester.part)
-        session.run(tester.transfer)
-        title = os.path.basename(prefix)[len(snapshots.PREFIX):]
-        for videos in detect_all(session, tester, config.test, 'step ' + title, len(entries)):
-            new = [entry_of(video, detections, class_names, config.test) for video, detections in videos]
-            file.add(new)
-            entries += new
-    hits = [entry.hit for entry in entries if entry.hit is not None]
-    accuracy = float(np.mean(hits)) if hits else None
-    results = {'version': 'VERSION 1.3', 'results': {entry.video: entry.results for entry in entries},
-               'external_data': {}}
-    file.finish(results, accuracy, sum(entry.skipped for entry in entries))
-    return results, accuracy
 
 
 # What results come from
@@ -218,59 +111,54 @@ def say_what_is_kept(files, config):
 
 # Report
 
-class Tested(NamedTuple):
-    """The figures of one snapshot."""
-
-    step: int
-    accuracy: float            # share of videos with the right label; None where labels are unknown
-    proposals: NamedTuple      # get_proposal_performance.ProposalPerformance
-    detections: NamedTuple     # get_detection_performance.DetectionPerformance
-    coverage: str              # which videos the figures are over
-
-
-HEAD = ['step', 'accuracy', 'AUC', 'AR@100'] + ['mAP@%.2f' % tiou for tiou in TIOU_THRESHOLDS] + ['average mAP']
-
-
-def table_row(row):
-    """The line of a Tested in the table, in percent."""
-    shares = [*row.detections.mAP, row.detections.average_mAP]
-    cells = ['%d' % row.step, '-' if row.accuracy is None else '%.2f' % (100 * row.accuracy),
-             '%.2f' % row.proposals.auc_percent, '%.2f' % row.proposals.average_recall_percent]
-    cells += ['%.2f' % (100 * share) for share in shares]
-    return '  '.join(cell.rjust(len(title)) for cell, title in zip(cells, HEAD))
-
-
 class Report:
     """The table of the tested snapshots, printed and logged line by line, and the figures of the best one."""
 
     def __init__(self, results_dir):
         """The log and the figures are written to `results_dir`. Raises InputError where the log cannot be written."""
-        self._folder, self._rows = results_dir, []
+        self._folder, self.rows = results_dir, []
         self._log = os.path.join(results_dir, LOG_NAME)
         if os.path.lexists(self._log):
             append_text(self._log, '')  # a fault is reported before anything is tested
 
     def add(self, row):
-        """Print and log the line of a Tested, and before the first one the header."""
-        self._write(*([] if self._rows else ['  '.join(HEAD)]), table_row(row))
-        self._rows.append(row)
+        """Print and log the line of a choice.Tested, and before the first one the header."""
+        self._write(*([] if self.rows else ['  '.join(choice.HEAD)]), choice.table_row(row))
+        self.rows = [earlier for earlier in self.rows if earlier.step != row.step] + [row]
 
-    def finish(self):
+    def finish(self, chosen):
         """Print and log how many videos the figures are over, and the best snapshot; draw the figures of that one.
 
-        It is the one of the highest average mAP, the earliest of equal ones.
+        `chosen` is the choice.Choice.
         """
-        if not self._rows:
+        if not self.rows:
             return
-        coverages = dict.fromkeys(row.coverage for row in self._rows)  # they differ where videos were skipped
+        coverages = dict.fromkeys(row.coverage for row in self.rows)  # they differ where videos were skipped
         self._write(*(coverages if len(coverages) == 1 else
-                      ['step %d: %s' % (row.step, row.coverage) for row in self._rows]))
-        best = max(self._rows, key=lambda row: row.detections.average_mAP)
-        self._write('best: step %d, average mAP %.2f %%' % (best.step, 100 * best.detections.average_mAP))
+                      ['step %d: %s' % (row.step, row.coverage) for row in self.rows]))
+        best = choice.best_of(self.rows)
+        self._write(choice.best_line(self.rows, chosen))
         for name, draw in zip(FIGURE_NAMES, (lambda: draw_curves(best.proposals), lambda: draw_ap(best.detections))):
             path = os.path.join(self._folder, name % best.step)
             fault = try_figure(path, draw)
             say('warning: %s' % fault if fault else 'figure %s' % path)
+
+    def write_page(self, chosen, durations):
+        """Write the report page: all snapshots in the table and the curves, the best one in all of it.
+
+        durations: {video: seconds}. Raises InputError where the page or the results cannot be used.
+        """
+        if not self.rows:
+            return
+        truth, best = chosen.reported, choice.best_of(self.rows)
+        results = read_results(os.path.join(self._folder, RESULTS_NAME % best.step))
+        pages = {row.step: report_numbers.Reported(
+            'step %d' % row.step, row.accuracy, row.proposals, row.detections, None) for row in self.rows}
+        pages[best.step] = pages[best.step]._replace(analyzed=report_numbers.analyzed(truth, results, durations))
+        windows = report.even_windows(pages[best.step], truth, durations)
+        path = report.page_path(os.path.join(self._folder, REPORT_FOLDER))
+        report.write(report.Page(truth, durations, [*pages.values(), *windows], 'authors'), path)
+        say('report page %s: open it in a browser' % path)
 
     def _write(self, *lines):
         print('\n'.join(lines), flush=True)
@@ -286,6 +174,21 @@ def say(text):
 
 def main(argv=None):
     """Test as the command line says."""
+    arguments = _parser().parse_args(argv)
+    _check_flags(arguments)
+    if not arguments.watch:
+        _test(arguments)
+        return
+    if arguments.config is not None:  # else the settings are those of the first snapshot
+        config = settings.from_arguments(arguments, settings.TEST)
+        check_paths(config.data, VALIDATION_PATHS)
+        _ground_truth(config, ['--watch'])  # what is missing is reported before the wait
+    with Watch(_model_dir(arguments)) as watch:
+        watch.wait_for_first()
+        _test(arguments, watch)
+
+
+def _parser():
     parser = settings.argument_parser(__doc__, settings.TEST)
     group = parser.add_argument_group('snapshots and results')
     group.add_argument('--steps', type=settings.numbers_like((8000, 9000)), metavar='N,N,…',
@@ -293,7 +196,46 @@ def main(argv=None):
                        'last)')
     group.add_argument('--force', action='store_true',
                        help='replace results in --results_dir that come from other snapshots, settings or data')
-    arguments = parser.parse_args(argv)
+    group.add_argument('--report', action='store_true',
+                       help='also write a page for the browser, %s/%s in --results_dir: the table with a baseline, '
+                       'curves, classes, errors, and timelines of all videos (docs/evaluation.md)' % (
+                           REPORT_FOLDER, report.PAGE_NAME))
+    group = parser.add_argument_group('choice of the best snapshot, and a training that runs (docs/watching.md)')
+    group.add_argument('--watch', action='store_true',
+                       help='test snapshots as the training that writes to --model_dir writes them, until it ends; '
+                       'keep best.json there, and figures for TensorBoard')
+    group.add_argument('--patience', type=int, metavar='N',
+                       help='with --watch: ask training to stop when N snapshots are no better than one before them')
+    group.add_argument('--select_share', type=float, default=0.0, metavar='SHARE',
+                       help='share of the videos of each class that are held out: the best snapshot is chosen on '
+                       'them, and the table is of the others (default: 0, both are of all videos)')
+    group.add_argument('--select_seed', type=int, default=0, metavar='N',
+                       help='which videos are held out (default: 0)')
+    return parser
+
+
+def _check_flags(arguments):
+    """Raise InputError where the flags of the choice and of watching do not fit together."""
+    if not 0 <= arguments.select_share < 1:
+        raise InputError('--select_share %g: expected 0, or a share below 1, such as 0.2' % arguments.select_share)
+    if arguments.patience is not None and arguments.patience < 1:
+        raise InputError('--patience %d: expected 1 or more snapshots' % arguments.patience)
+    if arguments.patience is not None and not arguments.watch:
+        raise InputError('--patience %d: expected --watch, too: only a run that watches training can stop it'
+                         % arguments.patience)
+    if arguments.watch and arguments.steps is not None:
+        raise InputError('--watch and --steps: expected one of them: --watch tests all snapshots as they come')
+
+
+def _model_dir(arguments):
+    """The model folder that the command line names, before the settings of a snapshot are known."""
+    if arguments.model_dir is None and arguments.config is not None:
+        return settings.from_arguments(arguments, settings.TEST).model_dir
+    return settings.Config().model_dir if arguments.model_dir is None else arguments.model_dir
+
+
+def _test(arguments, watch=None):
+    """Test as the parsed arguments say, with a Watch the snapshots that it finds."""
     if arguments.config is None:
         _take_settings_of_snapshot(arguments)
     config = settings.from_arguments(arguments, settings.TEST)
@@ -311,10 +253,14 @@ def main(argv=None):
                          % config.data.path('ground_truth'))
     if config.resume not in ('auto', 'never'):
         raise InputError('--resume %r: expected auto or never; --steps names the snapshots' % config.resume)
+    if arguments.report:
+        report.check_page_path(report.page_path(os.path.join(config.results_dir, REPORT_FOLDER)))
     config, class_names = _with_class_names(config, record)
     with file_lock(os.path.join(config.results_dir, LOCK_NAME)):
         remove_leftovers(config.results_dir, '|'.join(WRITTEN))
-        run(config, steps, class_names, arguments.steps is None, arguments.force)
+        run(config, steps, class_names, Options(
+            arguments.steps is None, arguments.force, arguments.report, arguments.select_share,
+            arguments.select_seed, watch, arguments.patience))
 
 
 def _steps(folder, arguments):
@@ -354,69 +300,128 @@ def _with_class_names(config, snapshot):
     return resolve_classes(config, ['target']), read_class_names(path)
 
 
-def run(config, steps, class_names, skip_damaged=False, force=False):
-    """Test the snapshots of `steps` in turn; with `skip_damaged`, damaged ones are reported and skipped.
+class Options(NamedTuple):
+    """How snapshots are tested, besides the settings."""
+
+    skip_damaged: bool = False  # whether damaged snapshots are reported and skipped
+    force: bool = False         # whether results that do not belong to this run are replaced
+    report: bool = False        # whether the report page is written
+    select_share: float = 0.0   # as in evaluation.choice.choice_of
+    select_seed: int = 0
+    watch: Watch = None         # finds the snapshots of a training that runs
+    patience: int = None        # training is asked to stop when so many snapshots are no better than an earlier one
+
+
+def run(config, steps, class_names, options=Options()):
+    """Test the snapshots of `steps` in turn, or, with a Watch, those that it finds until training ends.
 
     Raises snapshots.Damaged where damaged ones are not skipped, or all are damaged, and InputError where a snapshot
-    or the results that are there do not belong to this run; with `force`, such results are replaced.
+    or the results that are there do not belong to this run.
     """
-    report, damage = Report(config.results_dir), Damage(len(steps) if skip_damaged else 1)
-    files = {step: ResultsFile(os.path.join(config.results_dir, RESULTS_NAME % step),
-                               origin_of(checksums, config, class_names))
-             for step, checksums in check_snapshots(config, steps, damage).items()}
-    check_earlier(files.values(), config, force)  # before the graph is built, as far as origins are known by then
-    truth = _ground_truth(config)
-    tester = build(config)
-    print(tester.stream.summary, flush=True)  # of several lines, whose paths are printable
-    if truth is not None:
-        truth = _truth_of(truth, tester, config)
-    data = origin_of_data(config, tester.videos)
-    for file in files.values():
-        file.origin.update(data)
-    check_earlier(files.values(), config, force)
-    tester.stream.bad.start()
-    say_what_is_kept(files.values(), config)
+    watch, tests = options.watch, Tests(config, class_names, options, len(steps))
+    files = tests.prepare([step for step in [watch.next_step()] if step is not None] if watch else steps)
+    tests.build(files)
     say('results are in %s' % os.path.join(config.results_dir, RESULTS_NAME.replace('%d', 'N')))
-    with new_session(config.threads, config.device, config.tf32) as session:
-        for step, file in files.items():
-            with damage.reported():
-                results, accuracy = test_snapshot(
-                    session, tester, snapshots.path(config.model_dir, step), file, config, class_names)
-                if truth is not None:
-                    found = read_results(results)
-                    report.add(Tested(step, accuracy, evaluate_proposals(truth, found, unique_segments=True),
-                                      evaluate_detections(truth, found),
-                                      coverage_line(truth, found, len(tester.stream.dropped))))
-    report.finish()
+    if watch:
+        say('losses and figures in TensorBoard: tensorboard --logdir %s' % shlex.quote(config.model_dir))
+    with new_session(config.threads, config.device, config.tf32) as session, \
+            SnapshotScalars(config.model_dir) if watch else contextlib.nullcontext() as scalars:
+        for step, file in itertools.chain(files.items(), tests.coming()):
+            row = tests.test(session, step, file)
+            if row:
+                tests.report.add(row)
+            if row and watch:
+                choice.keep_best(tests.report.rows, tests.chosen, watch, scalars, options.patience)
+    if watch:
+        found = '' if tests.report.rows else '; no snapshot was tested'
+        say('training in %s has ended%s' % (config.model_dir, found))
+    tests.report.finish(tests.chosen)
+    if options.report:
+        tests.report.write_page(tests.chosen, tests.durations())
 
 
-class Damage:
-    """Damaged snapshots: each is reported and left out, until there are `limit` of them."""
+class Tests:
+    """The tests of a run, with one graph for all snapshots, and what they are compared with."""
 
-    def __init__(self, limit):
-        self._left = limit
+    def __init__(self, config, class_names, options, number):
+        """`number`: of snapshots, of which all but one may be damaged, if options.skip_damaged."""
+        self._config, self._class_names, self._options = config, class_names, options
+        self.report = Report(config.results_dir)
+        self.chosen = None  # choice.Choice; None where there is no ground truth
+        self._damage = Damage(float('inf') if options.watch else number if options.skip_damaged else 1)
+        self._data, self._said = {}, set()
 
-    @contextlib.contextmanager
-    def reported(self):
-        """A context that ends at a snapshots.Damaged; the last one that is allowed for is raised again."""
-        try:
-            yield
-        except snapshots.Damaged as error:
-            self._left -= 1
-            if not self._left:
-                raise
-            say('skipped: %s' % error)
+    def prepare(self, steps):
+        """{step: ResultsFile} of the snapshots that are not damaged; InputError where one does not belong here."""
+        config = self._config
+        files = {step: ResultsFile(os.path.join(config.results_dir, RESULTS_NAME % step),
+                                   dict(origin_of(checksums, config, self._class_names), **self._data))
+                 for step, checksums in check_snapshots(config, steps, self._damage, self._said).items()}
+        check_earlier(files.values(), config, self._options.force)
+        if self._data:
+            say_what_is_kept(files.values(), config)
+        return files
+
+    def build(self, files):
+        """Read the ground truth and build the graph; check the `files` again, now that the data are known."""
+        config, options = self._config, self._options
+        uses = {'--watch': options.watch, '--select_share': options.select_share, '--report': options.report}
+        needed_by = [flag for flag, is_used in uses.items() if is_used]
+        truth = _ground_truth(config, needed_by)
+        self._tester = build(config)
+        print(self._tester.stream.summary, flush=True)  # of several lines, whose paths are printable
+        if truth is not None:
+            self.chosen = choice.choice_of(_truth_of(truth, self._tester, config), options.select_share,
+                                           options.select_seed)
+        self._data = origin_of_data(config, self._tester.videos)
+        for file in files.values():
+            file.origin.update(self._data)
+        check_earlier(files.values(), config, options.force)
+        self._tester.stream.bad.start()
+        say_what_is_kept(files.values(), config)
+
+    def durations(self):
+        """{name: seconds} of all videos of the test."""
+        return {video.name: video.seconds for video in self._tester.videos}
+
+    def coming(self):
+        """Yield (step, ResultsFile) of the snapshots that the Watch finds; without one, nothing."""
+        if self._options.watch:
+            for step in iter(self._options.watch.next_step, None):
+                yield from self.prepare([step]).items()
+
+    def test(self, session, step, file):
+        """Test a snapshot → choice.Tested; None where it is damaged, or there is no ground truth."""
+        prefix, watch = snapshots.path(self._config.model_dir, step), self._options.watch
+        with self._damage.reported(prefix):
+            results, accuracy = test_snapshot(session, self._tester, prefix, file, self._config, self._class_names,
+                                              *([watch.look] if watch else []))
+            if self.chosen is None:
+                return None
+            right_labels = file.right_labels()
+            if self.chosen.held_out and right_labels is None:
+                say('%s: an earlier version wrote these results, without which labels are right: their accuracy is '
+                    'not known; --resume never makes them again' % file.path)
+            return choice.evaluate_snapshot(step, self.chosen, read_results(results), accuracy, right_labels,
+                                            len(self._tester.stream.dropped))
+        return None
 
 
-def check_snapshots(config, steps, damage):
+def check_snapshots(config, steps, damage, said):
     """Check that the snapshots belong to this run → {step: checksums of its files}, of those that are not damaged.
 
-    Raises InputError where one has another network, or was trained on other class names or videos; with
-    config.accept_changes that is a warning.
+    `said`: set of the warnings printed so far, which are not repeated. Raises InputError where a snapshot has another
+    network, or was trained on other class names or videos; with config.accept_changes that is a warning.
     """
     (here, reason), checksums, compared, windows = target_trained_on(config), {}, set(), set()
+
+    def warn(text):
+        if text not in said:
+            said.add(text)
+            say('warning: ' + text)
+
     if reason:
-        say('warning: of what the snapshots were trained on, only the class names are compared: %s' % reason)
+        warn('of what the snapshots were trained on, only the class names are compared: %s' % reason)
     for step in steps:
         prefix = snapshots.path(config.model_dir, step)
 
@@ -427,32 +432,40 @@ def check_snapshots(config, steps, damage):
                 compared.add(step)
                 texts += trained_on.differences(there, here, config.data, ordered=False)
             if texts and config.accept_changes:
-                say('warning: %s.json: trained with %s' % (prefix, ', '.join(texts)))
+                warn('%s.json: trained with %s' % (prefix, ', '.join(texts)))
             return [] if config.accept_changes else texts
 
-        with damage.reported():
-            checksums[step] = snapshots.check_settings(prefix, differences)
+        with damage.reported(prefix):
+            found = snapshots.check_settings(prefix, differences)
+            if not os.path.exists(prefix + '.index'):  # it goes first, so no other file was missing before
+                raise snapshots.Damaged('%s: removed' % prefix)
+            checksums[step] = found
     for seconds in windows - {config.data.window_seconds}:
-        say('warning: trained with --window_seconds %g, tested with %g: actions look longer or shorter to the network'
-            % (seconds, config.data.window_seconds))
+        warn('trained with --window_seconds %g, tested with %g: actions look longer or shorter to the network'
+             % (seconds, config.data.window_seconds))
     unknown = ', '.join('%d' % step for step in checksums if step not in compared)
     if unknown:
-        say('warning: the snapshots of these steps do not say what they were trained on: %s; make sure that it was '
-            'the class names in %s' % (unknown, config.data.path('target_categories')))
+        warn('the snapshots of these steps do not say what they were trained on: %s; make sure that it was '
+             'the class names in %s' % (unknown, config.data.path('target_categories')))
     return checksums
 
 
-def _ground_truth(config):
-    """The ground truth of the subset that is tested; None, with a message, where there is none."""
+def _ground_truth(config, needed_by=()):
+    """The ground truth of the subset that is tested; None, with a message, where there is none.
+
+    Raises InputError in place of that where flags need it: `needed_by`.
+    """
     path = config.data.path('ground_truth')
-    if not os.path.lexists(path):  # a link to nothing is a fault, not the absence of ground truth
-        say('found no ground truth at %s: results are written, not evaluated' % path)
-        return None
     try:
-        return read_ground_truth(path, config.test.subset)
+        if os.path.lexists(path):  # a link to nothing is a fault, not the absence of ground truth
+            return read_ground_truth(path, config.test.subset)
+        missing = 'found no ground truth at %s' % path
     except NoSegments as error:
-        say('%s; results are written, not evaluated' % error)
-        return None
+        missing = str(error)
+    if needed_by:
+        raise InputError('%s: needs ground truth, but %s' % (needed_by[0], missing))
+    say('%s; results are written, not evaluated' % missing)
+    return None
 
 
 def _truth_of(truth, tester, config):

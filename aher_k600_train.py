@@ -9,14 +9,11 @@ import functools
 import json
 import os
 import re
-import time
 from typing import NamedTuple
 
 from runtime.errors import InputError, Interrupted, exit_on_ctrl_c, printable, reason, run_and_exit
 
 with exit_on_ctrl_c():
-    from tqdm import tqdm
-
     import aher_model as aher
     import config as settings
     from aher_model import BACKBONE, DISCRIMINATOR, GENERATOR, HEADS, SOURCE_CLASSIFIER, TARGET_CLASSIFIER, TRANSFER
@@ -33,11 +30,12 @@ with exit_on_ctrl_c():
     from ops.updates import UpdateChain
     from runtime import snapshots
     from runtime.files import file_lock, remove_leftovers
+    from runtime.progress import Pace, Progress, progress_text, say
     from runtime.session import announce_device, new_session, tf
     from runtime.signals import SignalWatcher
-    from runtime.training_log import LOG_NAME, TrainingLog, Window, check_progress
+    from runtime.training_log import LOG_NAME, ScreenLoss, TrainingLog, Window, check_progress, screen_means
+    from runtime.watching import TRAIN_LOCK, is_asked_to_stop, kept_steps, take_request
 
-LOCK_NAME = '.train.lock'
 UPDATES = {  # which of updates 4 to 7 run, by train.context
     'adversarial': (4, 5, 6, 7), 'localized': (4, 7), 'untrained': (7,), 'none': (7,), 'unused': ()}
 
@@ -202,6 +200,27 @@ def _localization(losses):
         ('classification', losses['classification'])])
 
 
+def screen_losses(config):
+    """{title: ScreenLoss} of the six losses on the screen, each the mean cross-entropy of one kind of decision.
+
+    Without weights, and per decision, they compare with each other and with chance, which is ln K for classes and
+    ln 2 where there are two answers. As they are minimized, they do not: a clip's loss, a mean already, is divided by
+    B once more; that of a video's classes is a sum over its N positions; and each has a weight of its own. All
+    divisors are constants. A loss without weight is 0, and stays so.
+    """
+    train, positions = config.train, sum(aher.level_positions(config.model))
+    clip, position = [(train.class_weight or 1) * number for number in (1 / train.batch_size, positions)]
+    return collections.OrderedDict([
+        ('moment', ScreenLoss(('moment/classification',), clip)),             # of each of a moment's 8 level vectors
+        ('foreground', ScreenLoss(('foreground/classification',), clip)),     # the same of a foreground segment
+        ('untrimmed', ScreenLoss(('untrimmed/classification',), position)),   # of each position of an untrimmed video
+        ('synthetic', ScreenLoss(('synthetic/classification',), position)),   # the same of a synthetic sequence
+        ('proposal', ScreenLoss(('untrimmed/proposal', 'synthetic/proposal'),  # of each anchor chosen for it: action?
+                                train.proposal_weight or 1)),
+        ('adversary', ScreenLoss(('adversary/discriminator_real', 'adversary/discriminator_fake'),  # of each anchor
+                                 train.adversary_weight or 1))])              # of the background: real?
+
+
 def main(argv=None):
     """Train as the command line says."""
     parser = settings.argument_parser(__doc__, settings.TRAIN)
@@ -214,12 +233,16 @@ def main(argv=None):
 def run(config):
     """Train until `config.train.max_steps`, from where config.resume says.
 
-    Raises Interrupted after a signal, with a snapshot written, and InputError where a loss is not finite.
+    A request to stop (runtime/watching.py) ends it earlier, with a snapshot. Raises Interrupted after a signal, also
+    with a snapshot written, and InputError where a loss is not finite.
     """
     config = settings.override(config, init_checkpoint=snapshots.without_end(config.train.init_checkpoint))
     train, folder = config.train, config.model_dir
-    with file_lock(os.path.join(folder, LOCK_NAME)):
+    with file_lock(os.path.join(folder, TRAIN_LOCK)):
         snapshots.prepare_folder(folder)
+        request = take_request(folder)
+        if request:
+            print(printable('a request to stop an earlier training is removed (%s)' % request), flush=True)
         remove_leftovers(folder, re.escape(LOG_NAME))
         resumes = config.resume not in ('auto', 'never') or bool(snapshots.steps_in(folder))
         tables = training_tables(config, resumes)
@@ -256,6 +279,7 @@ class Trainer:
         self.parts = snapshots.parts_of(aher.group_variables(*aher.GROUPS) + [self.step.counter])
         self._fetches = {'losses': self.step.losses, 'rate': self.step.rate, 'checks': self.step.chain.to_check(),
                          'op': self.step.op}
+        self._screen = screen_losses(config)
         self._done = self._saved = None  # the step whose weights the session has, None inside a step; the last saved
 
     def train(self, start):
@@ -277,7 +301,8 @@ class Trainer:
             self._loop(session, log, first)
 
     def _loop(self, session, log, first):
-        """Run the steps; a signal or a failure ends them after a snapshot of the last complete step."""
+        """Run the steps; a signal, a request or a failure ends them after a snapshot of the last complete step."""
+        config = self.config
         with SignalWatcher('step', self.stream.bad.slow_read_warning) as watcher:
             try:
                 self._run_steps(session, log, first, watcher)
@@ -290,10 +315,14 @@ class Trainer:
                     raise InputError('%s%s' % (reason(error), saved and '; ' + saved)) from None
             if watcher.received:
                 raise Interrupted(watcher.received, self._what_is_saved())
+        request = take_request(config.model_dir)
+        if request and self._done < config.train.max_steps:
+            say(printable('training stops before step %d, as it was asked to (%s); %s' % (
+                config.train.max_steps, request, self._what_is_saved())))
 
     def _run_steps(self, session, log, first, watcher):
-        train, since = self.config.train, time.monotonic()
-        with tqdm(total=train.max_steps, initial=first, unit='step', smoothing=0.1) as bar:
+        train, folder, pace = self.config.train, self.config.model_dir, Pace(first)
+        with Progress(train.max_steps, 'step', first) as progress:
             for number in range(first + 1, train.max_steps + 1):
                 self._done = None
                 with watcher.iteration(), reader_errors(self.stream):
@@ -304,12 +333,14 @@ class Trainer:
                 else:
                     log.add(values['losses'])
                     self._done = number
-                bar.update()
+                progress.update()
                 if number % train.log_step == 0:
-                    seconds, since = time.monotonic() - since, time.monotonic()
-                    log.write_means(number, rate=float(values['rate']), steps_per_second=min(
-                        train.log_step, number - first) / seconds if seconds else float('nan'))
-                if watcher.received:
+                    steps, seconds = pace.since_last_look(number)
+                    means = log.write_means(number, rate=float(values['rate']),
+                                            steps_per_second=steps / seconds if seconds else float('nan'))
+                    progress.say('%s  %s' % (progress_text('step', number, train.max_steps, steps, seconds),
+                                             screen_means(means, self._screen)))
+                if watcher.received or is_asked_to_stop(folder):
                     break
                 if number % train.snapshot_step == 0 and number != train.max_steps:
                     self._save(session, log)
@@ -341,9 +372,10 @@ class Trainer:
         record = dict(settings.to_dict(self.config), trained_on=self.tables.trained_on,
                       rows=data_root.rows_of(self.config.data.data_root))
         saved = snapshots.save(session, self.parts, self.config.model_dir, number, record,
-                               {'window': log.window._asdict()}, self.config.train.max_to_keep)
+                               {'window': log.window._asdict()}, self.config.train.max_to_keep,
+                               functools.partial(kept_steps, self.config.model_dir))
         self._saved = number
-        tqdm.write('snapshot %s' % printable(saved))
+        say('snapshot %s' % printable(saved))
 
     def _save_after_failure(self, session, log):
         """Write the snapshot of the last complete step, if possible; return _what_is_saved, '' if nothing is."""

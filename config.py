@@ -130,8 +130,8 @@ TrainConfig = _group('TrainConfig', [setting._replace(scripts=(TRAIN,)) for sett
     Setting('iou_weight', 25.0, 'weight of the IoU loss', flag=False),
     Setting('adversary_weight', 0.1, 'weight of the adversarial losses', flag=False),
     Setting('init_checkpoint', '', 'snapshot that gives the initial weights of backbone, heads and transfer'),
-    _numeric('max_to_keep', 0, 'number of newest snapshots that are kept; 0: all', 'snapshots', low=0,
-             resumable=True),
+    _numeric('max_to_keep', 0, 'number of newest snapshots that are kept, beside the one that best.json names; 0: '
+             'all', 'snapshots', low=0, resumable=True),
     Setting('on_nan', 'stop', 'what happens when a loss or gradient is not finite: the run stops, or the step is '
             'skipped', choices=('stop', 'skip'), resumable=True),
     _numeric('max_skips', 10, 'number of steps skipped in a row at which the run stops', 'steps', resumable=True),

@@ -21,18 +21,18 @@ with exit_on_ctrl_c():
     import jinja2
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
-    from tqdm import tqdm
 
     from evaluation import characteristics, command_line, error_analysis, report_figures, report_numbers, selection
     from evaluation import results as shared
     from evaluation.analysis_figure import KIND_COLORS
     from evaluation.analyze import over_text
     from runtime.files import atomic_write, refuse_to_overwrite
+    from runtime.progress import track
 
 PAGE_NAME = 'index.html'
 PARTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'report_page')
 MARK = '<!DOCTYPE html>\n<html lang="en" data-made-by="evaluation/report.py">'  # how a page begins
-EVEN_WINDOWS = 'evenly spread windows, labels of %s'
+EVEN_WINDOWS = 'evenly spread windows'
 CONFUSIONS = 15  # pairs of labels that the page lists for each file
 KIND_TEXTS = {   # of the legend, at one tIoU threshold
     'true': 'takes a segment of its label', 'double detection': 'another result has taken the segment',
@@ -68,7 +68,8 @@ def render(page, per_video=None):
         part=_read_part, plotly=Markup(get_plotlyjs()), page=page, truth=truth, files=files, colors=colors,
         analyzed=of_timelines,
         analyzed_colors=[color for file, color in zip(files, colors) if file.analyzed], errors=errors,
-        tiou='%.4g' % errors.tiou_thresholds[errors.at], over=over_text(errors.tiou_thresholds),
+        even_windows=EVEN_WINDOWS, tiou='%.4g' % errors.tiou_thresholds[errors.at],
+        over=over_text(errors.tiou_thresholds),
         shown=report_numbers.shown_thresholds(errors.tiou_thresholds), counted=counted,
         drawn_text=_drawn_text(truth, of_timelines, per_video),
         kinds=list(zip(error_analysis.KINDS, KIND_COLORS, map(KIND_TEXTS.get, error_analysis.KINDS))),
@@ -95,6 +96,13 @@ def _read_part(name):
     """A file of PARTS as it is, for the template: scripts and styles."""
     with open(os.path.join(PARTS, name), encoding='utf-8') as file:
         return Markup(file.read())
+
+
+def even_windows(file, truth, durations, thresholds=shared.TIOU_THRESHOLDS, policy='authors'):
+    """[The Reported of report_numbers.even_windows] with the labels of an analyzed file; [] where there is none."""
+    windows = report_numbers.even_windows(truth, file.analyzed.results, durations)
+    return [] if windows is None else [
+        report_numbers.evaluated(EVEN_WINDOWS, truth, windows, thresholds, policy)]
 
 
 def page_path(out):
@@ -184,13 +192,10 @@ def main(argv=None):
     durations, warnings = characteristics.read_durations(args.ground_truth, args.subset, args.strip_prefix)
     command_line.warn(warnings)
     files = []
-    for number, (name, file) in enumerate(tqdm(pairs, desc='reading and analyzing', unit='file')):
+    for number, (name, file) in enumerate(track(pairs, 'file', 'reading and analyzing')):
         truth, reported = _reported(args, name, file, durations if number < len(args.results) else None)
         files.append(reported)
-    windows = report_numbers.even_windows(truth, files[0].analyzed.results, durations)
-    if windows is not None:
-        files.append(report_numbers.evaluated(
-            EVEN_WINDOWS % files[0].name, truth, windows, args.tiou_thresholds, args.policy))
+    files += even_windows(files[0], truth, durations, args.tiou_thresholds, args.policy)
     page = Page(truth, durations, files, args.policy)
     write(page, path, args.results_per_video)
     print('report page: %s (%.1f MB, %s, %s); open it in a browser' % (

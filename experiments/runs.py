@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
-from tqdm import tqdm
 
 from config import PRESETS
 from evaluation.get_detection_performance import evaluate_detections
@@ -18,6 +17,7 @@ from evaluation.get_proposal_performance import evaluate_proposals
 from runtime.errors import InputError
 from runtime.files import append_text, make_folder, read_json, read_text, write_text
 from runtime.machine import usable_cores
+from runtime.progress import track
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MEASURES = ('accuracy', 'AR@1', 'AR@10', 'AR@100', 'AUC', 'mAP@0.5', 'mAP@0.75', 'mAP@0.95', 'average mAP')
@@ -52,7 +52,7 @@ def run_all(jobs, run, path, processes):
     with concurrent.futures.ThreadPoolExecutor(processes) as pool:
         futures = [pool.submit(run, job) for job in jobs]
         try:
-            for future in tqdm(concurrent.futures.as_completed(futures), total=len(jobs), unit='run', smoothing=0):
+            for future in track(concurrent.futures.as_completed(futures), 'run', total=len(jobs)):
                 lines = io.StringIO()
                 csv.writer(lines, lineterminator='\n').writerows(future.result())
                 append_text(path, lines.getvalue())

@@ -1,1 +1,1 @@
-"""What aher_k600_localize.py reads and writes: videos on the command line, pictures, tables and subtitles."""
+"""What finds actions with a snapshot, and what aher_k600_localize.py reads and writes: videos, pictures, tables."""

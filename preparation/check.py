@@ -10,8 +10,6 @@ import os
 from multiprocessing.pool import ThreadPool
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 import config as settings
 from dataset import data_root
 from dataset.features import has_line_end
@@ -22,6 +20,7 @@ from preparation.check_ground_truth import check_ground_truth, compare_label
 from runtime.errors import InputError, counted, printable
 from runtime.files import repeated_keys
 from runtime.machine import usable_cores
+from runtime.progress import track
 
 NAME = 'check'
 # Kinds of defects that --bad_data does not skip
@@ -370,7 +369,7 @@ def _check_features(field, part, config, sample, found):
             return error
 
     with ThreadPool(config.data.workers or usable_cores()) as pool:
-        results = list(tqdm(pool.imap(read, chosen, chunksize=4), total=len(chosen), desc=field, unit='video'))
+        results = list(track(pool.imap(read, chosen, chunksize=4), 'video', field, len(chosen)))
     rows_of = {}
     for video, result in zip(chosen, results):
         if isinstance(result, InputError):

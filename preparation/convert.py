@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import h5py
 import numpy as np
-from tqdm import tqdm
 
 from config import MAX_NUMBER, MAX_THREADS, of_data_root
 from dataset.conversion_record import RECORD, has_changed
@@ -28,6 +27,7 @@ from preparation.converted import Record, Stamp, hdf5_file, npy_folder
 from runtime.errors import InputError, counted, one_line, printable
 from runtime.files import refuse_to_overwrite
 from runtime.machine import usable_cores
+from runtime.progress import Progress
 
 NAME = 'features'
 STORES = ('', '.h5', '.hdf5')  # what follows a path in the names of features
@@ -310,8 +310,8 @@ def convert(conversion, form, workers):
         errors = list(there.faults.values())
         todo = [video for video in stamps
                 if not (video in there.current or video in there.unrecorded or video in there.faults)]
-        with tqdm(total=len(stamps), initial=len(stamps) - len(todo), unit='video',
-                  desc=printable(os.path.basename(conversion.source))) as progress:
+        with Progress(len(stamps), 'video', len(stamps) - len(todo),
+                      printable(os.path.basename(conversion.source))) as progress:
             pool = ThreadPool(workers)
             try:
                 for error in pool.imap_unordered(convert_one, todo):

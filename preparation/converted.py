@@ -15,11 +15,11 @@ from typing import Callable, NamedTuple
 
 import h5py
 import numpy as np
-from tqdm import tqdm
 
 from dataset.conversion_record import MADE_OF, RECORD, identity, is_file, read_record
 from runtime.errors import InputError, one_line, printable
 from runtime.files import append_text, atomic_write, file_lock, file_size, remove_leftovers, sync, write_errors
+from runtime.progress import track
 
 LOCK = '.conversion.lock'            # in a folder that npy files are written to
 OVERHEAD = 4 << 10                   # bytes of a dataset in an HDF5 file besides its numbers; measured: below 1 kB
@@ -313,7 +313,7 @@ def _write_hdf5(path, records, values_of, size):
     with atomic_write(path) as partial:
         _try_space(path, partial, size + OVERHEAD * len(records) + MIN_FREE)
         with h5py.File(partial, 'w') as file:
-            for video in tqdm(sorted(records), unit='video', desc=printable(os.path.basename(path))):
+            for video in track(sorted(records), 'video', printable(os.path.basename(path))):
                 values = values_of(video)
                 # on a full disk, HDF5 may end the process without a message
                 if shutil.disk_usage(os.path.dirname(path) or '.').free < values.nbytes + MIN_FREE:

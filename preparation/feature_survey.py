@@ -6,10 +6,10 @@ import collections
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from dataset.features import FeatureStore
 from runtime.errors import InputError, counted
+from runtime.progress import Progress
 
 MAX_SHOWN = 5
 SURE = 0.9    # where more videos have the same length of both axes, a few broken files could decide
@@ -36,8 +36,8 @@ class Layout(NamedTuple):
 def read_shapes(path, names, key):
     """The Shapes of features; raises InputError where one cannot be read, with the number of others."""
     with FeatureStore(path, 0, key=key) as store, \
-            tqdm(total=len(names), desc='features', unit='video', leave=False) as bar:
-        axes = store.shapes(names, bar.update)
+            Progress(len(names), 'video', title='features', leave=False) as progress:
+        axes = store.shapes(names, progress.update)
     errors = [found for found in axes.values() if isinstance(found, InputError)]
     if errors:
         raise InputError('%s (%d of %d features cannot be read); videos whose features are moved away are imported '

@@ -75,7 +75,8 @@ def _download(url):
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
             length = response.headers.get('Content-Length')
-            with tqdm.wrapattr(response, 'read', total=length and int(length), desc=os.path.basename(url)) as content:
+            with tqdm.wrapattr(response, 'read', total=length and int(length), desc=os.path.basename(url),
+                               disable=None) as content:
                 yield from iter(lambda: content.read(BLOCK), b'')
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise InputError('%s: cannot be downloaded (%s); check the address and the network, give the folder that '

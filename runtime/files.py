@@ -9,11 +9,13 @@ import os
 import re
 import socket
 import stat
+import time
 
 from runtime.errors import InputError, printable
 
 MAX_BYTES = 2 << 30  # of a table or a JSON file; 5 million results take 0.5 GB
 MAX_DIGITS = 1000    # of an integer in JSON: older Pythons need quadratic time for it
+LOOKS = 100          # looks of other runs at a lock (is_locked), each some microseconds long, that a run waits for
 UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what a file system says that cannot
 
 
@@ -239,7 +241,15 @@ def file_lock(path):
 
 def _acquire(descriptor, path, owner):
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for _ in range(LOOKS):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            # A run holds the lock alone; a look shares it. So this fails where another run holds it.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            time.sleep(0.01)
+        raise BlockingIOError
     except BlockingIOError:
         raise InputError('%s: held by %s; wait for that run, or give another folder'
                          % (path, printable(owner) or 'another run')) from None
@@ -248,3 +258,27 @@ def _acquire(descriptor, path, owner):
             raise InputError('%s: cannot be locked: %s' % (path, error.strerror)) from None
         print('warning: %s: this file system has no locks (%s); make sure that no other run writes to this folder'
               % (printable(path), error.strerror), flush=True)
+
+
+def is_locked(path):
+    """Whether a run holds the lock file `path`, as file_lock does.
+
+    The look shares the lock for a moment, for which a run that starts meanwhile waits. Raises InputError where the
+    file cannot be read, or the file system has no locks.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise InputError('%s: %s; move it away if no run made it' % (path, error.strerror)) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        raise InputError('%s: this file system has no locks (%s), so it is not known when the other run ends; name a '
+                         'folder on another one' % (path, error.strerror)) from None
+    finally:
+        os.close(descriptor)
+    return False

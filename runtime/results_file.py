@@ -76,6 +76,15 @@ class ResultsFile:
                 return read_json(self.path), self._saved()['accuracy']
         return None
 
+    def right_labels(self):
+        """{video: is its label right?} of the results that are here; None where an earlier version wrote them.
+
+        Videos whose label is not known are not there.
+        """
+        found = self._saved().get('right_labels')
+        is_ours = isinstance(found, dict) and all(type(value) is bool for value in found.values())
+        return found if is_ours else None
+
     def outdated(self):
         """Why what earlier runs left, of any origin, cannot be used: a text for each file."""
         texts = []
@@ -131,13 +140,14 @@ class ResultsFile:
         """Add the entries of more videos to the partial file."""
         append_text(self.partial_path, ''.join(map(_line, entries)))
 
-    def finish(self, results, accuracy, skipped=0):
-        """Write the complete `results` and their origin, and remove the partial file; `skipped`: number of videos.
+    def finish(self, results, accuracy, skipped=0, right_labels=None):
+        """Write the complete `results` and their origin, and remove the partial file.
 
-        The origin comes first: results without one are never ours, and are not replaced without being asked.
+        skipped: number of videos; right_labels: what the method of that name returns. The origin comes first: results
+        without one are never ours, and are not replaced without being asked.
         """
         text = json.dumps(results) + '\n'
-        write_json(self.origin_path, dict(self.origin, accuracy=accuracy, skipped=skipped,
+        write_json(self.origin_path, dict(self.origin, accuracy=accuracy, skipped=skipped, right_labels=right_labels,
                                           sha256=hashlib.sha256(text.encode()).hexdigest()))
         write_text(self.path, text)
         os.remove(self.partial_path)

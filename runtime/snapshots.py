@@ -116,12 +116,13 @@ def first_not_finite(session, *parts):
 
 # Writing
 
-def save(session, parts, folder, step, settings, progress, max_to_keep=0):
+def save(session, parts, folder, step, settings, progress, max_to_keep=0, kept_steps=frozenset):
     """Write the snapshot of `step` to `folder` and return its path.
 
     `settings` and `progress` are dicts that JSON can hold; find_start returns them. Afterwards only the newest
-    max_to_keep models are kept; 0: all. If the process dies at any point, the earlier snapshots or the new one are
-    complete. Raises InputError, and leaves the folder as it was, if the snapshot cannot be written.
+    max_to_keep models (0: all) and those of the steps that kept_steps() returns then are kept. If the process dies at
+    any point, the earlier snapshots or the new one are complete. Raises InputError, and leaves the folder as it was,
+    if the snapshot cannot be written.
     """
     partial = os.path.join(folder, PARTIAL)
     written = {'%s%d' % (STATE_PREFIX, step): (parts.state, {'progress': progress}),
@@ -133,7 +134,7 @@ def save(session, parts, folder, step, settings, progress, max_to_keep=0):
             _write(session, part.saver, os.path.join(partial, name), record)
         for name in written:
             _move(folder, name)
-        _prune(folder, step, max_to_keep)
+        _prune(folder, step, max_to_keep, kept_steps())
     except (OSError, tf.errors.OpError, ValueError) as error:  # ValueError: from Saver, if the folder has vanished
         raise InputError('%s: cannot be written: %s' % (path(folder, step), _reason(error))) from None
     finally:
@@ -189,11 +190,14 @@ def _remove(prefix):
             os.remove(prefix + end)
 
 
-def _prune(folder, step, max_to_keep):
-    """Remove old models and states. Those of later steps do not count: they are older files, and may be damaged."""
+def _prune(folder, step, max_to_keep, kept):
+    """Remove old models, but for those of the steps `kept`, and old states.
+
+    Those of later steps do not count: they are older files, and may be damaged.
+    """
     models, states = [[found for found in steps_in(folder, prefix) if found <= step]
                       for prefix in (PREFIX, STATE_PREFIX)]
-    old = models[:-max_to_keep]  # [:-0] is empty
+    old = [found for found in models[:-max_to_keep] if found not in kept]  # [:-0] is empty
     for removed in old:
         _remove(path(folder, removed))
     for removed in states:

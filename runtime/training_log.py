@@ -1,13 +1,15 @@
-"""The log of a training run: mean losses since the last line, loss_results_log.txt, TensorBoard scalars."""
+"""The log of a training run: mean losses since the last line, loss_results_log.txt, TensorBoard scalars.
+
+The file and TensorBoard have every loss as it is minimized. The screen shows a few of them, such that they compare.
+"""
 import itertools
 import os
 import re
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from runtime.errors import InputError, printable
 from runtime.files import append_text, atomic_write, file_size, write_errors
+from runtime.progress import say
 from runtime.session import tf
 
 LOG_NAME = 'loss_results_log.txt'
@@ -51,8 +53,25 @@ def check_progress(progress):
     raise InputError('found a progress that no run saves, expected its window')
 
 
+class ScreenLoss(NamedTuple):
+    """A loss as the screen shows it: the mean of some losses of the log, divided by what makes it comparable."""
+
+    names: tuple     # of losses in the log; those that a training lacks are left out
+    divisor: float
+
+
+def screen_means(means, losses):
+    """Such as `moment 2.480  untrimmed 2.731`, of mean losses {name: value} and of `losses`, {title: ScreenLoss}."""
+    texts = []
+    for title, loss in losses.items():
+        values = [means[name] for name in loss.names if name in means]
+        if values:
+            texts.append('%s %.3f' % (title, sum(values) / len(values) / loss.divisor))
+    return '  '.join(texts)
+
+
 class TrainingLog:
-    """Log lines on the screen and in loss_results_log.txt, and scalars for TensorBoard. Use it in a `with`."""
+    """Log lines in loss_results_log.txt, and scalars for TensorBoard. Use it in a `with`."""
 
     def __init__(self, folder, first_step, window=Window()):
         """Continue the log in `folder` after `first_step`; lines of later steps are removed."""
@@ -82,15 +101,20 @@ class TrainingLog:
     def write(self, line):
         """Write a line to the file, then to the screen, which may be closed."""
         append_text(self._path, line + '\n')
-        tqdm.write(line)
+        say(line)
 
     def write_means(self, step, **figures):
-        """Write the mean losses since the last call, and `figures`, as those of `step`."""
-        means = dict(self.window.means(), **figures)
+        """Write the mean losses since the last call, and `figures`, as those of `step`; return the mean losses.
+
+        The line is in the file only: it is a long one.
+        """
+        losses = self.window.means()
+        means = dict(losses, **figures)
         self._board.add_summary(tf.Summary(value=[
             tf.Summary.Value(tag=name, simple_value=value) for name, value in means.items()]), step)
         self.window = self.window.empty()
-        self.write(log_line(step, means))
+        append_text(self._path, log_line(step, means) + '\n')
+        return losses
 
     def flush(self):
         """Write what TensorBoard has not got yet."""

@@ -7,8 +7,8 @@ import pytest
 from data_sets import ROOT
 
 # A module may import those of the lines above it, and of its own room; within the root only those above it.
-ROOMS = ('runtime', 'ops', 'dataset', 'evaluation', 'config', 'aher_model', 'data_loader', 'aher_k600_train',
-         'aher_k600_test', 'preparation', 'prepare_data', 'localization', 'aher_k600_localize', 'experiments',
+ROOMS = ('runtime', 'ops', 'dataset', 'evaluation', 'config', 'aher_model', 'data_loader', 'preparation',
+         'prepare_data', 'localization', 'aher_k600_train', 'aher_k600_test', 'aher_k600_localize', 'experiments',
          'benchmarks')
 FOLDERS = {'runtime', 'ops', 'dataset', 'evaluation', 'preparation', 'localization', 'experiments', 'benchmarks',
            'docs', 'tests'}

@@ -9,9 +9,11 @@ import errno
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import sys
+import time
 from unittest import mock
 
 import numpy as np
@@ -31,8 +33,9 @@ import data_loader
 from dataset.bad_data import BadData
 from dataset.tables import Video
 from ops.updates import UpdateChain
-from runtime import snapshots, training_log
+from runtime import snapshots, training_log, watching
 from runtime.errors import InputError, Interrupted, exit_status
+from runtime.files import write_json
 from runtime.results_file import ResultsFile
 from runtime.session import new_session, tf
 
@@ -415,9 +418,70 @@ def test_an_output_that_is_closed_loses_no_steps(tmp_path, signalled):
     assert log_of(tmp_path / 'models') == log_of(tmp_path / 'whole')
 
 
+def test_a_request_to_stop_ends_training_with_a_snapshot(tmp_path, capsys):
+    config = small_config(tmp_path, snapshot_step=100)
+    os.makedirs(config.model_dir)
+    counted, add = [], training_log.Window.add
+    request = os.path.join(config.model_dir, watching.REQUEST_NAME)
+
+    def add_and_ask(window, losses):
+        counted.append(losses)
+        if len(counted) == 3:
+            write_json(request, {'from': 'a watch', 'why': 'enough'})
+        return add(window, losses)
+
+    with mock.patch.object(training_log.Window, 'add', add_and_ask):
+        train_small(config)  # raises nothing: exit status 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        'snapshot ' + snapshots.path(config.model_dir, 3),
+        'training stops before step 8, as it was asked to (a watch: enough); the snapshot of step 3 is written; the '
+        'same command continues from it']
+    assert len(counted) == 3 and snapshots.steps_in(config.model_dir) == [3] and not os.path.exists(request)
+    train_small(config)
+    assert snapshots.steps_in(config.model_dir) == [3, 8]
+    whole = small_config(tmp_path, snapshot_step=100, model_dir=str(tmp_path / 'whole'))
+    train_small(whole)
+    assert log_of(tmp_path / 'models') == log_of(tmp_path / 'whole')
+    assert not changed_values(snapshots.path(config.model_dir, 8), snapshots.path(whole.model_dir, 8))
+
+
+def test_a_request_of_an_earlier_run_stops_nothing(tmp_path, capsys):
+    config = small_config(tmp_path, snapshot_step=100)
+    write_json(os.path.join(config.model_dir, watching.REQUEST_NAME), {'from': 'a watch', 'why': 'enough'})
+    train_small(config)
+    output = capsys.readouterr().out.splitlines()
+    assert output[0] == 'a request to stop an earlier training is removed (a watch: enough)'
+    assert not any('training stops' in line for line in output)
+    assert snapshots.steps_in(config.model_dir) == [8]
+    assert not os.path.exists(os.path.join(config.model_dir, watching.REQUEST_NAME))
+
+
+def test_training_keeps_the_best_snapshot_and_the_one_that_is_tested(tmp_path):
+    config = small_config(tmp_path, max_to_keep=1)
+    write_json(os.path.join(config.model_dir, watching.BEST_NAME), {'step': 3})
+    write_json(os.path.join(config.model_dir, watching.IN_TEST_NAME), {'step': 5})
+    train_small(config)
+    assert snapshots.steps_in(config.model_dir) == [3, 5, 8]
+
+
+def test_lines_on_the_screen(tmp_path, capsys, monkeypatch):
+    """Where standard error is no terminal: no bar, and the losses that are watched."""
+    monkeypatch.setattr(aher_k600_train, 'screen_losses', lambda config: {
+        'small': training_log.ScreenLoss(('small/loss',), 0.5)})
+    train_small(small_config(tmp_path, snapshot_step=100, max_steps=4))
+    captured = capsys.readouterr()
+    assert captured.err == ''
+    lines = [line for line in captured.out.splitlines() if line.startswith('step ')]
+    logged = [float(re.search('small/loss ([0-9.e+]+)', line).group(1)) for line in log_of(tmp_path / 'models')]
+    assert len(lines) == len(logged) == 2
+    for step, line, value in zip((2, 4), lines, logged):
+        match = re.match(r'step %d of 4  [0-9.e-]+ s/step  0:0\d left  small ([0-9.]+)$' % step, line)
+        assert float(match.group(1)) == pytest.approx(2 * value, rel=1e-4)
+
+
 def test_a_clock_that_stands_still(tmp_path):
-    with mock.patch.object(aher_k600_train.time, 'time', itertools.count(10, -1).__next__), \
-            mock.patch.object(aher_k600_train.time, 'monotonic', lambda: 7.0):
+    with mock.patch.object(time, 'time', itertools.count(10, -1).__next__), \
+            mock.patch.object(time, 'monotonic', lambda: 7.0):
         train_small(small_config(tmp_path, max_steps=2))
     assert (tmp_path / 'models' / training_log.LOG_NAME).read_text().endswith('steps_per_second nan\n')
 

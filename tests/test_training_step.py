@@ -9,7 +9,7 @@ from networks import SHORT, TINY, TRAIN, ancestors, batch_of, evaluate
 import aher_k600_train
 import aher_model as aher
 import config as settings
-from aher_k600_train import learning_rate, training_step
+from aher_k600_train import learning_rate, screen_losses, training_step
 from aher_model import (
     BACKBONE,
     DISCRIMINATOR,
@@ -113,6 +113,43 @@ def test_segments_with_labels_of_their_own():
     one, other = map(evaluate, losses)
     assert one['moment/classification'] == other['moment/classification']
     assert abs(one['untrimmed/classification'] - other['untrimmed/classification']) > 1e-3
+
+
+def test_the_losses_on_the_screen_are_mean_cross_entropies():
+    """A network without any weights takes all answers for equally likely: ln K of K classes, ln 2 of two answers."""
+    batch = batch_of(3)
+    # an anchor of level 5 is 64 rows long, and one of them is centred at row 160: it is a positive
+    segments = -np.ones((3, 25, 2), np.float32)
+    segments[:, 0] = [128, 192]
+    batch = batch._replace(untrimmed=batch.untrimmed._replace(segments=tf.constant(segments)))
+    train = TRAIN._replace(batch_size=3, class_weight=3.0, proposal_weight=5.0, adversary_weight=0.2,
+                           learning_rate=1e-12, adversary_rate=1e-12)
+    config = settings.Config(model=TINY, train=train)
+    step = training_step(batch, config)
+    with new_session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run([variable.assign(tf.zeros_like(variable)) for variable in tf.trainable_variables()])
+        losses = session.run([step.losses, step.op])[0]
+    shown = screen_losses(config)
+    assert list(shown) == ['moment', 'foreground', 'untrimmed', 'synthetic', 'proposal', 'adversary']
+    names = [name for loss in shown.values() for name in loss.names]
+    assert set(names) <= set(losses)
+    values = {name: losses[name] / loss.divisor for loss in shown.values() for name in loss.names}
+    expected = {'moment/classification': np.log(4), 'foreground/classification': np.log(3),
+                'untrimmed/classification': np.log(3), 'synthetic/classification': np.log(4),
+                'untrimmed/proposal': np.log(2), 'adversary/discriminator_real': np.log(2),
+                'adversary/discriminator_fake': np.log(2)}
+    for name, value in expected.items():
+        assert values[name] == pytest.approx(value, rel=1e-5), name
+    # as they are minimized: 3 · ln 4 / B, and 3 · ln 3 at each of the 255 positions
+    assert losses['moment/classification'] == pytest.approx(3 * np.log(4) / 3, rel=1e-5)
+    assert losses['untrimmed/classification'] == pytest.approx(3 * np.log(3) * 255, rel=1e-5)
+
+
+def test_a_loss_without_weight_is_shown_as_0():
+    train = TRAIN._replace(class_weight=0.0, proposal_weight=0.0, adversary_weight=0.0)
+    losses = screen_losses(settings.Config(model=TINY, train=train))
+    assert all(loss.divisor > 0 for loss in losses.values())
 
 
 def test_a_stretched_moment_fills_the_sequence():

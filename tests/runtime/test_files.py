@@ -1,5 +1,6 @@
 """Files: written completely or not at all, locks, what is refused unread. More of reading: dataset/test_tables.py."""
 import errno
+import fcntl
 import os
 
 import pytest
@@ -99,6 +100,44 @@ def test_a_lock_has_one_owner_and_ends_with_its_process(tmp_path):
     holder.communicate()
     with files.file_lock(path):
         assert 'process %d on ' % os.getpid() in open(path).read()
+
+
+def test_a_look_at_a_lock(tmp_path):
+    path = str(tmp_path / 'lock')
+    assert not files.is_locked(path) and not os.path.exists(path)
+    with files.file_lock(path):
+        assert files.is_locked(path) and files.is_locked(path)
+    assert not files.is_locked(path)
+
+
+def test_a_run_that_starts_during_a_look_gets_the_lock(tmp_path, monkeypatch):
+    path, looks = str(tmp_path / 'lock'), []
+    (tmp_path / 'lock').write_text('')
+    look = open(path)
+    fcntl.flock(look, fcntl.LOCK_SH | fcntl.LOCK_NB)  # as is_locked does
+    monkeypatch.setattr(files.time, 'sleep', lambda seconds: (looks.append(seconds), look.close()))
+    with files.file_lock(path):
+        assert files.is_locked(path) and len(looks) == 1
+
+
+def test_a_look_that_does_not_end_is_the_same_as_a_run(tmp_path, monkeypatch):
+    path = str(tmp_path / 'lock')
+    (tmp_path / 'lock').write_text('')
+    monkeypatch.setattr(files.time, 'sleep', lambda seconds: None)
+    with open(path) as look:
+        fcntl.flock(look, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        assert 'lock: held by another run' in message_of(files.file_lock(path).__enter__)
+
+
+def test_a_look_on_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    (tmp_path / 'lock').write_text('')
+    monkeypatch.setattr(files.fcntl, 'flock', flock)
+    assert 'lock: this file system has no locks (' in message_of(files.is_locked, str(tmp_path / 'lock'))
+    os.symlink('lock', str(tmp_path / 'link'))
+    assert 'link: ' in message_of(files.is_locked, str(tmp_path / 'link'))
 
 
 def test_a_lock_overwrites_nothing(tmp_path):

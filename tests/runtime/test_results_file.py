@@ -75,6 +75,14 @@ def test_results_are_written_with_their_origin(file, tmp_path):
     assert ResultsFile(file.path, {'model': {'width': 4}}).finished() is None
 
 
+@pytest.mark.parametrize('given, found', [
+    ({'a': True, 'c': False}, {'a': True, 'c': False}), ({}, {}), (None, None), ([True], None), ({'a': 'x'}, None)])
+def test_which_labels_are_right_is_in_the_origin(file, given, found):
+    file.start([])
+    file.finish({'results': {}}, 0.5, right_labels=given)
+    assert file.right_labels() == found and file.finished()
+
+
 @pytest.mark.parametrize('changes, is_kept', [
     ({}, True), ({'accuracy': None}, True), ({'accuracy': 'x'}, False), ({'accuracy': [1]}, False),
     ({'accuracy': 7}, False), ({'sha256': 3}, False), ({'model': 3}, False), (None, False),

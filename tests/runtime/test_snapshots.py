@@ -133,6 +133,18 @@ def test_nothing_that_is_not_ours_is_removed(small):
     assert snapshots.steps_in(small.folder) == [4]
 
 
+@pytest.mark.parametrize('steps, kept', [({2}, [2, 4, 5]), ({1, 3}, [1, 3, 4, 5]), ({5, 9}, [4, 5]), (set(), [4, 5])])
+def test_some_snapshots_are_kept_although_they_are_old(small, steps, kept):
+    for step in (1, 2, 3, 4, 5):
+        small.session.run(small.counter.assign(step))
+        snapshots.save(small.session, small.parts, small.folder, step, SETTINGS, {'at': step}, 2,
+                       lambda: steps)
+    assert snapshots.steps_in(small.folder) == kept
+    assert snapshots.steps_in(small.folder, snapshots.STATE_PREFIX) == [4, 5]
+    for step in kept:
+        snapshots.verify(snapshots.path(small.folder, step), 'files')
+
+
 def test_what_is_not_ours_in_place_of_the_temporary_folder(small, tmp_path):
     partial, other = os.path.join(small.folder, snapshots.PARTIAL), tmp_path / 'other'
     shutil.copytree(os.path.dirname(small.save(1)), str(other))

@@ -6,7 +6,7 @@ from data_sets import message_of
 
 from runtime import training_log
 from runtime.session import tf
-from runtime.training_log import TrainingLog, Window, check_progress
+from runtime.training_log import ScreenLoss, TrainingLog, Window, check_progress, screen_means
 
 
 def lines_of(folder):
@@ -24,17 +24,27 @@ def scalars_of(folder):
     return found
 
 
-def test_lines_have_the_means_of_the_counted_steps(tmp_path):
+def test_lines_have_the_means_of_the_counted_steps(tmp_path, capsys):
     with TrainingLog(str(tmp_path), 0) as log:
         log.add({'moment/loss': 1.0})
         assert log.skip() == 1 and log.skip() == 2
         log.add({'moment/loss': 4.0})
         assert log.skip() == 1
-        log.write_means(5, rate=0.5)
+        assert log.write_means(5, rate=0.5) == {'moment/loss': 2.5}
         assert log.window == Window({}, 0, 1, 3)
-        log.write_means(6, rate=0.25)  # no step was counted
+        assert log.write_means(6, rate=0.25) == {}  # no step was counted
     assert lines_of(tmp_path) == ['step 5  moment/loss 2.5  rate 0.5', 'step 6  rate 0.25']
     assert scalars_of(tmp_path) == {(5, 'moment/loss'): 2.5, (5, 'rate'): 0.5, (6, 'rate'): 0.25}
+    assert capsys.readouterr().out == ''  # the screen has other lines
+
+
+def test_a_line_of_the_screen_has_comparable_means():
+    losses = {'moment': ScreenLoss(('a',), 0.5), 'both': ScreenLoss(('b', 'c'), 10), 'one': ScreenLoss(('c', 'x'), 3),
+              'none': ScreenLoss(('x',), 1)}
+    # 1.25 / 0.5; the mean of 1394 and 6, 700, divided by 10; 6 / 3
+    assert screen_means({'a': 1.25, 'b': 1394.0, 'c': 6.0}, losses) == 'moment 2.500  both 70.000  one 2.000'
+    assert screen_means({}, losses) == ''
+
 
 
 @pytest.mark.parametrize('end', ['', 'step 3  loss 9\n', 'step 3  loss', 'no step', 'step 2'])
