@@ -12,7 +12,7 @@ from evaluation import characteristics
 from evaluation.error_analysis import ErrorAnalysis, analyze_errors, ap_n
 from evaluation.get_detection_performance import DetectionPerformance, evaluate_detections
 from evaluation.get_proposal_performance import MAX_AVG_NR_PROPOSALS, ProposalPerformance, evaluate_proposals
-from evaluation.results import TIOU_THRESHOLDS, Results
+from evaluation.results import TIOU_THRESHOLDS, Results, positions_in
 from ops.detections import uniform_windows
 
 MAX_DRAWN = 350000  # results on the timelines of all files together: each takes 22 bytes of the page
@@ -63,10 +63,8 @@ def even_windows(truth, results, durations, count=int(MAX_AVG_NR_PROPOSALS)):
         return None
     order = np.lexsort((-results.scores, results.video_index))  # stable: of equal scores, the first in the file
     videos, first = np.unique(results.video_index[order], return_index=True)
-    best = order[first]
-    known = [(row, video) for row, video in zip(best, videos) if results.videos[video] in durations]
-    rows = np.array([row for row, _ in known], dtype=int)
-    names = [results.videos[video] for _, video in known]
+    is_known = positions_in([results.videos[video] for video in videos], truth.videos) >= 0
+    rows, names = order[first[is_known]], [results.videos[video] for video in videos[is_known]]
     weights = results.scores[rows] - min(0, results.scores.min(initial=0))  # 0 or more, in the same order
     windows = uniform_windows(1.0, count)[None] * np.array([durations[name] for name in names]).reshape(-1, 1, 1)
     scores = weights[:, None] * np.linspace(1, 0, count, endpoint=False)

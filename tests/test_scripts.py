@@ -19,13 +19,15 @@ import aher_model as aher
 import config as settings
 import data_loader
 from dataset.tables import Video
+from evaluation.choice import choice_of
+from evaluation.results import read_ground_truth
 from runtime import files, snapshots
 from runtime.errors import InputError, exit_status
 from runtime.session import new_session, tf
 
 SCRIPTS = ['aher_k600_train.py', 'aher_k600_test.py', 'aher_k600_localize.py', 'prepare_data.py',
            'evaluation/get_proposal_performance.py', 'evaluation/get_detection_performance.py',
-           'evaluation/analyze.py']
+           'evaluation/analyze.py', 'evaluation/report.py']
 
 
 def run_main(module, *arguments):
@@ -465,6 +467,38 @@ def test_a_figure_that_cannot_be_drawn_is_one_warning_after_the_table(trained, t
     assert (first.split()[0], second.split()[0]) == ('2', '4') and best.startswith('best: step ')
     assert figure.startswith('figure ') and os.path.exists(figure[len('figure '):])
     assert warning.startswith('warning: ') and '%s' % (tmp_path / 'results' / 'ap_step-') in warning
+
+
+def page_data(path):
+    """What the timelines of a report page draw."""
+    return json.loads(path.read_text().split('<script type="application/json" id="page-data">')[1].split('<')[0])
+
+
+@pytest.mark.parametrize('share', ['0', '0.5'])
+def test_the_report_page_is_of_the_videos_of_the_table(trained, tested, tmp_path, capsys, share):
+    results, (common, _) = tmp_path / 'results', flags(trained)
+    shutil.copytree(str(tested), str(results))
+    before = {path.name: path.read_bytes() for path in results.glob('results_*')}
+    run_main(aher_k600_test, *common, '--results_dir', str(results), '--report', '--select_share', share)
+    *_, best, _, _, line = capsys.readouterr().out.splitlines()
+    page = results / 'report' / 'index.html'
+    assert line == 'report page %s: open it in a browser' % page
+    data = page_data(page)
+    assert data['names'] == ['step ' + re.match(r'best: step (\d+), ', best).group(1)]
+    assert [trace['name'] for trace in data['figures']['ar_an']['data']] == [
+        'step 2', 'step 4', 'evenly spread windows']  # the test knows all durations
+    truth = read_ground_truth(str(trained / 'data' / 'k600_val_action.json'))
+    held_out = choice_of(truth, float(share), 0).held_out
+    assert data['videos'] == [video for video in truth.videos if video not in held_out]
+    assert {path.name: path.read_bytes() for path in results.glob('results_*')} == before
+
+
+def test_another_file_in_place_of_the_report_page_is_refused(trained, tmp_path, no_graph, capsys):
+    common, _ = flags(trained)
+    (tmp_path / 'report').mkdir()
+    (tmp_path / 'report' / 'index.html').write_text('my page')
+    error = error_of(capsys, aher_k600_test, *common, '--results_dir', str(tmp_path), '--report')
+    assert 'found another file there, expected none or an earlier report page' in error
 
 
 @pytest.mark.parametrize('name', ['red \x1b[31m', 'latin-1 \udcfc'])

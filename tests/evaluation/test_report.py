@@ -149,7 +149,7 @@ def test_evenly_spread_windows_are_a_baseline_where_durations_are_known(files):
     rows = make(files).tables['results-table']
     # In w, the first window is true: AP 1. In v, the second takes 20 to 60, the 37th (0 to 20) takes 0 to 10, and the
     # segment of x is missed: AP (1/2 + 2/37) / 3.
-    assert [row[0] for row in rows] == ['results', 'results', 'evenly spread windows, labels of results']
+    assert [row[0] for row in rows] == ['results', 'results', 'evenly spread windows']
     assert rows[2][3] == '59.23'
 
 
