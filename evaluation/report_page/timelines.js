@@ -30,12 +30,17 @@ const drawn = page.drawn.map(unpackColumns);     // of each file, the best first
 const found = page.found.map(unpack);            // of each file: is the segment taken?
 const videoAp = page.ap.map(unpack);
 const ascendingScores = drawn.map(results => results.score.slice().sort());
-const highestScore = ascendingScores.map(scores => scores.length ? scores[scores.length - 1] : 1);
+const scoreRanges = ascendingScores.map(scores => {
+  const low = Math.min(0, scores[0] || 0);
+  const high = Math.max(0, scores[scores.length - 1] || 0);
+  return [low, low < high ? high : low + 1];
+});
 const TRUE_KIND = page.kinds.indexOf('true');
 
 const control = name => document.getElementById(name);
 const rowsOf = (columns, video) => [columns.first[video], columns.first[video + 1]];
 let shownVideos = [];
+let plots = [];  // [element, promise of Plotly that it is drawn]
 let firstShown = 0;
 
 /* What the form says now. */
@@ -120,7 +125,7 @@ const scoreText = score => Number(score.toPrecision(4)).toString();
 function truthTrace(video) {
   const [from, to] = rowsOf(segments, video);
   const trace = {type: 'bar', orientation: 'h', base: [], x: [], y: [], text: [], hovertemplate: '%{text}<extra></extra>',
-    textposition: 'none', marker: {color: TRUTH_COLOR}, width: 0.7, xaxis: 'x', yaxis: 'y'};
+    textposition: 'none', marker: {color: TRUTH_COLOR, line: {color: TRUTH_COLOR, width: 1}}, width: 0.7, xaxis: 'x', yaxis: 'y'};
   const lanes = [];
   for (let i = from; i < to; i++) {
     const label = page.classes[segments.label[i]];
@@ -139,9 +144,10 @@ function truthTrace(video) {
 function resultsTrace(video, file, choice) {
   const results = drawn[file];
   const [from, to] = rowsOf(results, video);
+  const [low, high] = scoreRanges[file];
   const trace = {type: 'bar', orientation: 'h', base: [], x: [], y: [], text: [], hovertemplate: '%{text}<extra></extra>',
     textposition: 'none', marker: {color: [], opacity: []}, xaxis: 'x', yaxis: `y${file + 2}`,
-    width: choice.byRank ? 0.8 : highestScore[file] * BAR_PIXELS / PANEL_PIXELS};
+    width: choice.byRank ? 0.8 : (high - low) * BAR_PIXELS / PANEL_PIXELS};
   for (let i = from; i < to && results.score[i] >= choice.thresholds[file]; i++) {
     const kind = results.kind[i];
     trace.base.push(results.start[i]);
@@ -172,7 +178,8 @@ function layoutOf(video, lanes, numbers, choice) {
   };
   page.names.forEach((name, file) => {
     const top = 1 - (truth + gap + file * (PANEL_PIXELS + gap)) / plotted;
-    const range = choice.byRank ? [numbers[file] + 0.5, 0.5] : [Math.min(0, ascendingScores[file][0] || 0), 1.05 * highestScore[file]];
+    const [low, high] = scoreRanges[file];
+    const range = choice.byRank ? [numbers[file] + 0.5, 0.5] : [low, high + 0.05 * (high - low)];
     layout[`yaxis${file + 2}`] = {
       domain: [Math.max(0, top - PANEL_PIXELS / plotted), top], range,
       title: {text: page.names.length > 1 ? escapeText(shorten(name, 14)) : choice.byRank ? 'rank' : 'score', standoff: 4}, nticks: 4,
@@ -206,13 +213,15 @@ function drawVideo(video, choice, place) {
   plot.className = 'timeline';
   const {trace, lanes} = truthTrace(video);
   const traces = page.names.map((_, file) => resultsTrace(video, file, choice));
-  Plotly.newPlot(plot, [trace, ...traces], layoutOf(video, lanes, traces.map(of => of.x.length), choice), PLOT_SETTINGS);
+  plots.push([plot, Plotly.newPlot(plot, [trace, ...traces], layoutOf(video, lanes, traces.map(of => of.x.length), choice), PLOT_SETTINGS)]);
 }
 
 function drawPage() {
   const choice = readChoice();
   const place = control('timelines');
-  for (const plot of place.querySelectorAll('.timeline')) Plotly.purge(plot);
+  // Plotly goes on drawing for a while: to free a plot before its end would be an error
+  for (const [plot, isDrawn] of plots) isDrawn.then(() => Plotly.purge(plot));
+  plots = [];
   place.replaceChildren();
   const shown = shownVideos.slice(firstShown, firstShown + VIDEOS_ON_A_PAGE);
   for (const video of shown) drawVideo(video, choice, place);

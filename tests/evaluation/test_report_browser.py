@@ -43,14 +43,16 @@ def browser():
 
 @pytest.fixture(scope='module')
 def pages(tmp_path_factory):
-    """Addresses of a page of one results file, and of a page of two."""
+    """Addresses of pages of one, two and four results files."""
     folder = tmp_path_factory.mktemp('pages')
     for name, content in (('truth', truth_of(TRUTH)), ('ours', results_of(OURS)), ('theirs', results_of(THEIRS))):
         (folder / (name + '.json')).write_text(json.dumps(content))
     truth, ours, theirs = (str(folder / (name + '.json')) for name in ('truth', 'ours', 'theirs'))
     report.main([truth, ours, '--out', str(folder / 'one.html')])
     report.main([truth, ours, theirs, '--out', str(folder / 'two.html')])
-    return (folder / 'one.html').as_uri(), (folder / 'two.html').as_uri()
+    report.main([truth, ours, theirs, 'ours again=' + ours, 'theirs again=' + theirs,
+                 '--out', str(folder / 'four.html')])
+    return [(folder / (name + '.html')).as_uri() for name in ('one', 'two', 'four')]
 
 
 def open_page(browser, address):
@@ -203,6 +205,19 @@ def test_threshold_and_height(browser, pages):
     assert browser.find_element('css selector', '#score-0').text == 'at least 0.7 (3 results)'
     choose(browser, '#kind', '3')
     assert shown(browser) == []  # its only result of this kind is below the threshold
+
+
+def test_quick_changes_leave_no_fault(browser, pages):
+    open_page(browser, pages[2])
+    browser.execute_script('for (const slider of document.querySelectorAll(".threshold")) { slider.value = 700;'
+                           'slider.dispatchEvent(new Event("input", {bubbles: true})); }')
+    for control, values in (('.threshold', ('200', '0')), ('#order', ('best', 'ahead', 'confident', 'name')),
+                            ('#kind', ('0', '1', '2', '3', '4', '5', '')), ('#height', ('rank', 'score'))):
+        for value in values:
+            choose(browser, control, value)
+    assert browser.execute_async_script('setTimeout(arguments[0], 300, true)')
+    assert [line for line in browser.get_log('browser') if line['level'] != 'INFO'] == []
+    assert bars(browser, 0, 'base', plot=5)  # the last of the page is drawn
 
 
 def test_two_files_are_compared(browser, pages):
