@@ -89,6 +89,12 @@ def test_the_watch_tests_snapshots_as_they_come_and_keeps_the_best(watched):
     assert found[best['step'], 'test/mAP@0.5'] == pytest.approx(best['reported']['mAP@0.5'], rel=1e-5)
 
 
+def test_tensorboard_starts_and_finds_losses_and_figures(watched):
+    found = python('-m', 'tensorboard.main', '--inspect', '--logdir', str(watched[0] / 'models'))
+    assert found.returncode == 0, found.stderr
+    assert {'moment/classification', 'test/average_mAP', 'test/AR@100'} <= set(found.stdout.split())
+
+
 def test_a_watch_of_an_ended_training_tests_what_is_there(watched, tmp_path, capsys):
     world, _, _ = watched
     shutil.copytree(str(world / 'models'), str(tmp_path / 'models'))
