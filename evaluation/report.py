@@ -48,48 +48,59 @@ class Page(NamedTuple):
     files: List[report_numbers.Reported]    # in the order of the page; at least one is analyzed
     policy: str                             # as of evaluate_detections
 
+    @property
+    def analyzed(self):
+        """Those of the files that all parts of the page show."""
+        return [file for file in self.files if file.analyzed]
+
 
 # Page
 
 
 def render(page, per_video=None):
     """The HTML of a Page; per_video: results of a video and file on the timelines, None: as many as fit."""
-    truth, files = page.truth, page.files
-    of_timelines = [file for file in files if file.analyzed]
-    errors = of_timelines[0].analyzed.errors
-    per_video = per_video or report_numbers.results_per_video(truth, of_timelines)
-    colors = report_figures.colors_of(files)
+    per_video = per_video or report_numbers.results_per_video(page.truth, page.analyzed)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PARTS), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True)
     environment.filters['percent'] = lambda share: '%.2f' % (100 * share)
     environment.filters['number'] = '{:,}'.format
     return MARK + '\n' + environment.get_template('page.html').render(
-        part=_read_part, plotly=Markup(get_plotlyjs()), page=page, truth=truth, files=files, colors=colors,
-        analyzed=of_timelines,
-        analyzed_colors=[color for file, color in zip(files, colors) if file.analyzed], errors=errors,
-        even_windows=EVEN_WINDOWS, tiou='%.4g' % errors.tiou_thresholds[errors.at],
-        over=over_text(errors.tiou_thresholds),
-        shown=report_numbers.shown_thresholds(errors.tiou_thresholds), counted=counted,
-        drawn_text=_drawn_text(truth, of_timelines, per_video),
-        kinds=list(zip(error_analysis.KINDS, KIND_COLORS, map(KIND_TEXTS.get, error_analysis.KINDS))),
-        classes=report_numbers.class_table(truth, of_timelines), confusion_rows=lambda file: (
-            report_numbers.confusion_rows(file, CONFUSIONS)),
-        has_coverage=any(found.characteristic == 'coverage' for found in of_timelines[0].analyzed.sensitivities),
-        content=dict(
-            report_numbers.timelines(truth, of_timelines, page.durations, per_video),
-            figures=report_figures.figures_of(files), classes=truth.classes, kinds=list(error_analysis.KINDS),
-            kind_colors=list(KIND_COLORS), names=[file.name for file in of_timelines],
-            lengths=list(zip(characteristics.FIRST_BOX_EDGES[:-1], [
-                edge if edge < characteristics.INF else None for edge in characteristics.FIRST_BOX_EDGES[1:]]))))
+        dict(_tables(page), page=page, truth=page.truth, files=page.files, analyzed=page.analyzed, counted=counted,
+             part=_read_part, plotly=Markup(get_plotlyjs()), drawn_text=_drawn_text(page, per_video),
+             content=_content(page, per_video)))
 
 
-def _drawn_text(truth, files, per_video):
+def _tables(page):
+    """What the template writes into texts, tables and legends."""
+    errors, colors = page.analyzed[0].analyzed.errors, report_figures.colors_of(page.files)
+    return {
+        'errors': errors, 'tiou': '%.4g' % errors.tiou_thresholds[errors.at],
+        'over': over_text(errors.tiou_thresholds), 'even_windows': EVEN_WINDOWS, 'colors': colors,
+        'analyzed_colors': [color for file, color in zip(page.files, colors) if file.analyzed],
+        'shown': report_numbers.shown_thresholds(errors.tiou_thresholds),
+        'kinds': list(zip(error_analysis.KINDS, KIND_COLORS, map(KIND_TEXTS.get, error_analysis.KINDS))),
+        'classes': report_numbers.class_table(page.truth, page.analyzed),
+        'confusion_rows': lambda file: report_numbers.confusion_rows(file, CONFUSIONS),
+        'has_coverage': any(found.characteristic == 'coverage' for found in page.analyzed[0].analyzed.sensitivities)}
+
+
+def _content(page, per_video):
+    """What the scripts of the page draw, for JSON."""
+    edges = [edge if edge < characteristics.INF else None for edge in characteristics.FIRST_BOX_EDGES]
+    return dict(
+        report_numbers.timelines(page.truth, page.analyzed, page.durations, per_video),
+        figures=report_figures.figures_of(page.files), classes=page.truth.classes, kinds=list(error_analysis.KINDS),
+        kind_colors=list(KIND_COLORS), names=[file.name for file in page.analyzed],
+        lengths=list(zip(edges[:-1], edges[1:])))
+
+
+def _drawn_text(page, per_video):
     """A sentence that says which results are on the timelines."""
-    if report_numbers.most_results(truth, files) <= per_video:
+    if report_numbers.most_results(page.truth, page.analyzed) <= per_video:
         return 'All results of these videos are drawn.'
     return 'The best %s of each video%s are drawn.' % (
-        counted(per_video, 'result'), ' and results file' if len(files) > 1 else '')
+        counted(per_video, 'result'), ' and results file' if len(page.analyzed) > 1 else '')
 
 
 def _read_part(name):
