@@ -18,7 +18,7 @@ def draw_errors(analysis, sensitivities, first_box):
     figure = shared.new_figure(SIZE)
     figure.subplots_adjust(left=0.05, right=0.98, bottom=0.06, top=0.95, hspace=0.45, wspace=1.2)
     grid = figure.add_gridspec(3, 12)
-    in_bins = [found for found in sensitivities if found.bins != 'quartiles']
+    in_bins = characteristics.in_named_bins(sensitivities)
     _draw_profile(figure.add_subplot(grid[0, :6]), analysis)
     _draw_gains(figure.add_subplot(grid[0, 6:9]), analysis)
     _draw_first_box(figure.add_subplot(grid[0, 9:]), analysis, first_box)

@@ -138,6 +138,11 @@ def sensitivities(truth, analysis, values, bins) -> List[Sensitivity]:
     return found
 
 
+def in_named_bins(found) -> List[Sensitivity]:
+    """Those of the sensitivities that are in bins of BINS, not in quartiles."""
+    return [one for one in found if one.bins != 'quartiles']
+
+
 def sensitivity(truth, analysis, values, characteristic, name, edges):
     """Performance in the bins of one characteristic → Sensitivity; values: [G]; name: of the bins."""
     detections, found = analysis.detections, analysis.segments

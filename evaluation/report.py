@@ -82,7 +82,7 @@ def _tables(page):
         'kinds': list(zip(error_analysis.KINDS, KIND_COLORS, map(KIND_TEXTS.get, error_analysis.KINDS))),
         'classes': report_numbers.class_table(page.truth, page.analyzed),
         'confusion_rows': lambda file: report_numbers.confusion_rows(file, CONFUSIONS),
-        'has_coverage': any(found.characteristic == 'coverage' for found in page.analyzed[0].analyzed.sensitivities)}
+        'characteristics': [found.characteristic for found in page.analyzed[0].analyzed.in_bins]}
 
 
 def _content(page, per_video):
@@ -217,18 +217,15 @@ def main(argv=None):
 def _reported(args, name, path, durations):
     """(GroundTruth, Reported) of one results file; durations None: without error analysis. Prints warnings."""
     args = argparse.Namespace(**dict(vars(args), results=path))
-    truth, results, counts = command_line.read_inputs(args)
-    truth, results, more_counts = command_line.drop_segments(args, truth, results)
+    truth, results, _ = command_line.read_inputs(args)
+    truth, results, _ = command_line.drop_segments(args, truth, results)
     command_line.warn(selection.label_warnings(truth, results, args.policy))
     if not args.unique_segments:
         command_line.warn(selection.repeats_warnings(results))
-    file = report_numbers.evaluated(name, truth, results, args.tiou_thresholds, args.policy, args.unique_segments)
-    file = file._replace(detections=file.detections._replace(
-        counts=dict(file.detections.counts, **counts, **more_counts)))
-    if durations is not None:
-        file = file._replace(analyzed=report_numbers.analyzed(
-            truth, results, durations, args.tiou_thresholds, args.tiou, args.policy, args.bins))
-    return truth, file
+    analysis = None if durations is None else report_numbers.analyzed(
+        truth, results, durations, args.tiou_thresholds, args.tiou, args.policy, args.bins)
+    return truth, report_numbers.evaluated(
+        name, truth, results, args.tiou_thresholds, args.policy, args.unique_segments, analysis)
 
 
 if __name__ == '__main__':

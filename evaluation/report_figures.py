@@ -3,6 +3,7 @@
 Legend: evaluation/results.py and evaluation/error_analysis.py.
 """
 import html
+import itertools
 
 import numpy as np
 import plotly.graph_objects as go
@@ -26,27 +27,22 @@ def plain(name):
 
 def colors_of(files):
     """The color of each Reported."""
-    colors, number = [], {True: 0, False: 0}
-    for file in files:
-        palette = FILE_COLORS if file.analyzed else COMPARED_COLORS
-        colors.append(palette[number[bool(file.analyzed)] % len(palette)])
-        number[bool(file.analyzed)] += 1
-    return colors
+    palettes = {True: itertools.cycle(FILE_COLORS), False: itertools.cycle(COMPARED_COLORS)}
+    return [next(palettes[file.analyzed is not None]) for file in files]
 
 
 def figures_of(files):
-    """{id on the page: figure as Plotly's JSON, in Python's types}; files: [Reported]."""
+    """{id on the page: figure as Plotly's JSON, in Python's types}; files: [Reported], at least one is analyzed."""
     figures = {'ar_an': draw_ar_an(files), 'map_tiou': draw_map(files)}
     analyzed = [(file, color) for file, color in zip(files, colors_of(files)) if file.analyzed]
-    if analyzed:
-        for number, (file, _) in enumerate(analyzed):
-            figures['profile_%d' % number] = draw_profile(file)
-        figures['gains'] = draw_gains(analyzed)
-        figures['first_box'] = draw_first_box(analyzed)
-        for found in _in_bins(analyzed[0][0]):
-            name = found.characteristic
-            figures['map_n_' + name] = draw_bins(analyzed, name, 'mAP_N', 'mAP<sub>N</sub> (%)')
-            figures['missed_' + name] = draw_bins(analyzed, name, 'missed', 'false negatives (%)')
+    for number, (file, _) in enumerate(analyzed):
+        figures['profile_%d' % number] = draw_profile(file)
+    figures['gains'] = draw_gains(analyzed)
+    figures['first_box'] = draw_first_box(analyzed)
+    for found in analyzed[0][0].analyzed.in_bins:
+        name = found.characteristic
+        figures['map_n_' + name] = draw_bins(analyzed, name, 'mAP_N', 'mAP<sub>N</sub> (%)')
+        figures['missed_' + name] = draw_bins(analyzed, name, 'missed', 'false negatives (%)')
     return {name: figure.to_plotly_json() for name, figure in figures.items()}
 
 
@@ -127,17 +123,12 @@ def draw_bins(analyzed, characteristic, field, title):
     """One number of each bin of a characteristic, mean over the thresholds, a bar for each file."""
     traces = []
     for file, color in analyzed:
-        found = next(found for found in _in_bins(file) if found.characteristic == characteristic)
+        found = next(found for found in file.analyzed.in_bins if found.characteristic == characteristic)
         names = _bin_labels(found.edges, found.segments, characteristic == 'instances')
         traces.append(go.Bar(x=names, y=_numbers(100 * getattr(found, field).mean(axis=1)), name=plain(file.name),
                              marker={'color': color}, hovertemplate='%{x}: %{y:.1f} %'))
     return _figure(traces, dict(BIN_TICKS, title=TITLES[characteristic]), {'title': title, 'range': [0, 100]},
                    barmode='group', height=280)
-
-
-def _in_bins(file):
-    """[Sensitivity] of an analyzed file in DETAD's bins."""
-    return [found for found in file.analyzed.sensitivities if found.bins != 'quartiles']
 
 
 def _bin_labels(edges, segments, is_whole=False):

@@ -24,8 +24,19 @@ class Analyzed(NamedTuple):
 
     results: Results
     errors: ErrorAnalysis
+    by_video: np.ndarray  # [n] indices into errors.detections of the results of known videos, by video and score
     sensitivities: List[characteristics.Sensitivity]
     first_box: characteristics.FirstBox
+
+    @property
+    def video(self):
+        """[n] the videos of by_video, ascending."""
+        return self.errors.detections.video[self.by_video]
+
+    @property
+    def in_bins(self):
+        """Those of the sensitivities that the page shows."""
+        return characteristics.in_named_bins(self.sensitivities)
 
 
 class Reported(NamedTuple):
@@ -38,18 +49,21 @@ class Reported(NamedTuple):
     analyzed: Optional[Analyzed]     # None: the file is only in the first table and the curves
 
 
-def evaluated(name, truth, results, thresholds=TIOU_THRESHOLDS, policy='authors', unique_segments=False):
-    """The Reported of Results without error analysis; arguments as of the evaluators; `name`: on the page."""
-    return Reported(name, None, evaluate_proposals(truth, results, tiou_thresholds=thresholds,
-                                                   unique_segments=unique_segments),
-                    evaluate_detections(truth, results, tiou_thresholds=thresholds, policy=policy), None)
+def evaluated(name, truth, results, thresholds=TIOU_THRESHOLDS, policy='authors', unique_segments=False,
+              analysis=None):
+    """The Reported of Results; arguments as of the evaluators; name: on the page; analysis: its Analyzed, if any."""
+    proposals = evaluate_proposals(truth, results, tiou_thresholds=thresholds, unique_segments=unique_segments)
+    detections = analysis.errors.performance if analysis else evaluate_detections(
+        truth, results, tiou_thresholds=thresholds, policy=policy)
+    return Reported(name, None, proposals, detections, analysis)
 
 
 def analyzed(truth, results, durations, thresholds=TIOU_THRESHOLDS, tiou=None, policy='authors', bins='activitynet'):
     """The Analyzed of Results; durations: {video: seconds}, where known; other arguments as of analyze_errors."""
     errors = analyze_errors(truth, results, thresholds, tiou, policy)
     values = characteristics.characteristics_of(truth, durations)
-    return Analyzed(results, errors, characteristics.sensitivities(truth, errors, values, bins),
+    return Analyzed(results, errors, _by_video(results, errors.detections),
+                    characteristics.sensitivities(truth, errors, values, bins),
                     characteristics.first_box(truth, errors))
 
 
@@ -140,7 +154,7 @@ def results_per_video(truth, files):
 
 def most_results(truth, files):
     """The highest number of results of a video in one of the files."""
-    return max(np.bincount(_by_video(truth, file)[1], minlength=1).max() for file in files)
+    return max(np.bincount(file.analyzed.video, minlength=len(truth.videos)).max() for file in files)
 
 
 def video_seconds(truth, files, durations):
@@ -148,9 +162,8 @@ def video_seconds(truth, files, durations):
     last = np.zeros(len(truth.videos))
     np.maximum.at(last, truth.video_index, truth.segments.max(axis=1))
     for file in files:
-        detections = file.analyzed.errors.detections
-        known = detections.video >= 0
-        np.maximum.at(last, detections.video[known], file.analyzed.results.segments[detections.row[known], 1])
+        rows = file.analyzed.errors.detections.row[file.analyzed.by_video]
+        np.maximum.at(last, file.analyzed.video, file.analyzed.results.segments[rows, 1])
     return np.array([durations.get(video, end) for video, end in zip(truth.videos, last)])
 
 
@@ -159,25 +172,22 @@ def video_ap(truth, file):
 
     All results of a video are in one order, by score; a result is true as in the error analysis.
     """
-    order, video = _by_video(truth, file)
     positives = np.bincount(truth.video_index, minlength=len(truth.videos))
-    errors = file.analyzed.errors
-    return ap_n(errors.detections.taken[errors.at][order] >= 0, video, positives, positives)
+    errors, by_video = file.analyzed.errors, file.analyzed.by_video
+    return ap_n(errors.detections.taken[errors.at][by_video] >= 0, file.analyzed.video, positives, positives)
 
 
-def _by_video(truth, file):
-    """(indices into the Detections of the results of known videos, by video and score; [n] their videos)."""
-    detections = file.analyzed.errors.detections
+def _by_video(results, detections):
+    """What Analyzed.by_video is; equal scores are in the order of the file."""
     known = np.flatnonzero(detections.video >= 0)
-    scores = file.analyzed.results.scores[detections.row[known]]
-    order = known[np.lexsort((detections.row[known], -scores, detections.video[known]))]
-    return order, detections.video[order]
+    rows = detections.row[known]
+    return known[np.lexsort((rows, -results.scores[rows], detections.video[known]))]
 
 
 def _drawn(truth, file, limit):
     """The best `limit` results of each video, for JSON."""
     errors, results = file.analyzed.errors, file.analyzed.results
-    order, video = _by_video(truth, file)
+    order, video = file.analyzed.by_video, file.analyzed.video
     rank = np.arange(len(order)) - np.searchsorted(video, video)
     kept, video = order[rank < limit], video[rank < limit]
     detections = errors.detections

@@ -52,8 +52,10 @@ function readChoice() {
     const place = Math.floor(Number(slider.value) / SLIDER_STEPS * (scores.length - 1));
     return scores.length && Number(slider.value) > 0 ? scores[place] : -Infinity;
   });
+  const kind = control('kind').value;
   return {
-    file, thresholds, order: control('order').value, byRank: control('height').value === 'rank', kind: control('kind').value,
+    file, thresholds, order: control('order').value, byRank: control('height').value === 'rank',
+    isMissed: kind === MISSED, kind: kind === '' || kind === MISSED ? null : Number(kind),
     label: className === '' ? null : page.classes.indexOf(className),
     length: control('length').value === '' ? null : page.lengths[Number(control('length').value)],
     name: control('name').value.toLowerCase()};
@@ -66,18 +68,18 @@ function hasSegment(video, choice) {
     const length = segments.end[i] - segments.start[i];
     const [low, high] = choice.length || [0, null];
     const fits = (length > low || low === 0) && (high === null || length <= high);
-    const isWanted = choice.kind !== MISSED || !found[choice.file][i];
+    const isWanted = !choice.isMissed || !found[choice.file][i];
     if (fits && isWanted && (choice.label === null || segments.label[i] === choice.label)) return true;
   }
   return false;
 }
 
 function hasKind(video, choice) {
-  if (choice.kind === '' || choice.kind === MISSED) return true;
+  if (choice.kind === null) return true;
   const results = drawn[choice.file];
   const [from, to] = rowsOf(results, video);
   for (let i = from; i < to && results.score[i] >= choice.thresholds[choice.file]; i++) {
-    if (results.kind[i] === Number(choice.kind)) return true;
+    if (results.kind[i] === choice.kind) return true;
   }
   return false;
 }
@@ -121,21 +123,30 @@ const shorten = (text, length) => text.length > length ? text.slice(0, length - 
 const times = (start, end) => `${start.toFixed(2)} to ${end.toFixed(2)} s (${(end - start).toFixed(2)} s)`;
 const scoreText = score => Number(score.toPrecision(4)).toString();
 
+/* Bars of Plotly without any yet; `settings`: their width and what else is the same of all. */
+function newBars(settings) {
+  return {type: 'bar', orientation: 'h', base: [], x: [], y: [], text: [], textposition: 'none',
+    hovertemplate: '%{text}<extra></extra>', xaxis: 'x', ...settings};
+}
+
+function addBar(trace, start, end, y, text) {
+  trace.base.push(start);
+  trace.x.push(end - start);
+  trace.y.push(y);
+  trace.text.push(text);
+}
+
 /* The bars of the ground truth: a lane for each label. */
 function truthTrace(video) {
   const [from, to] = rowsOf(segments, video);
-  const trace = {type: 'bar', orientation: 'h', base: [], x: [], y: [], text: [], hovertemplate: '%{text}<extra></extra>',
-    textposition: 'none', marker: {color: TRUTH_COLOR, line: {color: TRUTH_COLOR, width: 1}}, width: 0.7, xaxis: 'x', yaxis: 'y'};
+  const trace = newBars({marker: {color: TRUTH_COLOR, line: {color: TRUTH_COLOR, width: 1}}, width: 0.7, yaxis: 'y'});
   const lanes = [];
   for (let i = from; i < to; i++) {
     const label = page.classes[segments.label[i]];
     if (!lanes.includes(label)) lanes.push(label);
-    trace.base.push(segments.start[i]);
-    trace.x.push(segments.end[i] - segments.start[i]);
-    trace.y.push(lanes.indexOf(label));
     const by = page.names.filter((_, file) => found[file][i]).map(escapeText).join(', ');
-    trace.text.push(`<b>${escapeText(label)}</b><br>${times(segments.start[i], segments.end[i])}<br>`
-      + (page.names.length > 1 ? `found by: ${by || 'none'}` : by ? 'found' : 'missed'));
+    addBar(trace, segments.start[i], segments.end[i], lanes.indexOf(label),
+      `<b>${escapeText(label)}</b><br>${times(segments.start[i], segments.end[i])}<br>` + (page.names.length > 1 ? `found by: ${by || 'none'}` : by ? 'found' : 'missed'));
   }
   return {trace, lanes};
 }
@@ -145,18 +156,14 @@ function resultsTrace(video, file, choice) {
   const results = drawn[file];
   const [from, to] = rowsOf(results, video);
   const [low, high] = scoreRanges[file];
-  const trace = {type: 'bar', orientation: 'h', base: [], x: [], y: [], text: [], hovertemplate: '%{text}<extra></extra>',
-    textposition: 'none', marker: {color: [], opacity: []}, xaxis: 'x', yaxis: `y${file + 2}`,
-    width: choice.byRank ? 0.8 : (high - low) * BAR_PIXELS / PANEL_PIXELS};
+  const trace = newBars({marker: {color: [], opacity: []}, yaxis: `y${file + 2}`,
+    width: choice.byRank ? 0.8 : (high - low) * BAR_PIXELS / PANEL_PIXELS});
   for (let i = from; i < to && results.score[i] >= choice.thresholds[file]; i++) {
     const kind = results.kind[i];
-    trace.base.push(results.start[i]);
-    trace.x.push(results.end[i] - results.start[i]);
-    trace.y.push(choice.byRank ? i - from + 1 : results.score[i]);
     trace.marker.color.push(page.kind_colors[kind]);
-    trace.marker.opacity.push(file !== choice.file || choice.kind === '' || choice.kind === MISSED
-      || Number(choice.kind) === kind ? 0.85 : 0.12);
-    trace.text.push(`<b>${escapeText(page.classes[results.label[i]])}</b>, ${page.kinds[kind]}<br>`
+    trace.marker.opacity.push(file !== choice.file || choice.kind === null || choice.kind === kind ? 0.85 : 0.12);
+    addBar(trace, results.start[i], results.end[i], choice.byRank ? i - from + 1 : results.score[i],
+      `<b>${escapeText(page.classes[results.label[i]])}</b>, ${page.kinds[kind]}<br>`
       + `${times(results.start[i], results.end[i])}<br>score ${scoreText(results.score[i])}, `
       + `tIoU ${(results.tiou[i] / 100).toFixed(2)}`);
   }
@@ -182,8 +189,8 @@ function layoutOf(video, lanes, numbers, choice) {
     const range = choice.byRank ? [numbers[file] + 0.5, 0.5] : [low, high + 0.05 * (high - low)];
     layout[`yaxis${file + 2}`] = {
       domain: [Math.max(0, top - PANEL_PIXELS / plotted), top], range,
-      title: {text: page.names.length > 1 ? escapeText(shorten(name, 14)) : choice.byRank ? 'rank' : 'score', standoff: 4}, nticks: 4,
-      gridcolor: '#e6e8eb', zerolinecolor: '#e6e8eb'};
+      title: {text: page.names.length > 1 ? escapeText(shorten(name, 14)) : choice.byRank ? 'rank' : 'score', standoff: 4},
+      nticks: 4, gridcolor: '#e6e8eb', zerolinecolor: '#e6e8eb'};
   });
   return layout;
 }
@@ -213,11 +220,11 @@ function drawVideo(video, choice, place) {
   plot.className = 'timeline';
   const {trace, lanes} = truthTrace(video);
   const traces = page.names.map((_, file) => resultsTrace(video, file, choice));
-  plots.push([plot, Plotly.newPlot(plot, [trace, ...traces], layoutOf(video, lanes, traces.map(of => of.x.length), choice), PLOT_SETTINGS)]);
+  const layout = layoutOf(video, lanes, traces.map(bars => bars.x.length), choice);
+  plots.push([plot, Plotly.newPlot(plot, [trace, ...traces], layout, PLOT_SETTINGS)]);
 }
 
-function drawPage() {
-  const choice = readChoice();
+function drawPage(choice) {
   const place = control('timelines');
   // Plotly goes on drawing for a while: to free a plot before its end would be an error
   for (const [plot, isDrawn] of plots) isDrawn.then(() => Plotly.purge(plot));
@@ -237,16 +244,17 @@ function update() {
   const choice = readChoice();
   choice.thresholds.forEach((threshold, file) => {
     const kept = ascendingScores[file].length - Math.max(0, ascendingScores[file].findIndex(s => s >= threshold));
-    control(`score-${file}`).textContent = `${threshold === -Infinity ? 'any' : `at least ${scoreText(threshold)}`} (${kept.toLocaleString('en')} results)`;
+    const least = threshold === -Infinity ? 'any' : `at least ${scoreText(threshold)}`;
+    control(`score-${file}`).textContent = `${least} (${kept.toLocaleString('en')} results)`;
   });
   shownVideos = chooseVideos(choice);
   firstShown = 0;
-  drawPage();
+  drawPage(choice);
 }
 
 function turnPage(by) {
   firstShown += by * VIDEOS_ON_A_PAGE;
-  drawPage();
+  drawPage(readChoice());
   control('count').scrollIntoView();
 }
 

@@ -102,8 +102,8 @@ def test_names_are_text(files):
 
 def reported(files, name='n', **durations):
     truth, results = read_ground_truth(files[0]), read_results(files[1])
-    return report_numbers.evaluated(name, truth, results)._replace(
-        analyzed=report_numbers.analyzed(truth, results, durations))
+    return report_numbers.evaluated(
+        name, truth, results, analysis=report_numbers.analyzed(truth, results, durations))
 
 
 def test_timelines_draw_what_the_files_have(files):
