@@ -152,12 +152,12 @@ class Report:
             return
         truth, best = chosen.reported, choice.best_of(self.rows)
         results = read_results(os.path.join(self._folder, RESULTS_NAME % best.step))
-        pages = {row.step: report_numbers.Reported(
+        files = {row.step: report_numbers.Reported(
             'step %d' % row.step, row.accuracy, row.proposals, row.detections, None) for row in self.rows}
-        pages[best.step] = pages[best.step]._replace(analyzed=report_numbers.analyzed(truth, results, durations))
-        windows = report.even_windows(pages[best.step], truth, durations)
+        files[best.step] = files[best.step]._replace(analyzed=report_numbers.analyzed(truth, results, durations))
+        windows = report.even_windows(files[best.step], truth, durations)
         path = report.page_path(os.path.join(self._folder, REPORT_FOLDER))
-        report.write(report.Page(truth, durations, [*pages.values(), *windows], 'authors'), path)
+        report.write(report.Page(truth, durations, [*files.values(), *windows], 'authors'), path)
         say('report page %s: open it in a browser' % path)
 
     def _write(self, *lines):

@@ -114,11 +114,13 @@ def evaluate_snapshot(step, choice, results, accuracy, right_labels=None, droppe
         figures = _figures(choice.reported, results, accuracy)
         return Tested(step, *figures[:3], coverage_line(choice.reported, results, dropped), figures)
     is_held_out = np.array([video in choice.held_out for video in results.videos], dtype=bool)
-    labels = right_labels or {}
-    chosen_on, reported = [_figures(truth, keep_results(results, kept), _mean(
-        [right for video, right in labels.items() if (video in choice.held_out) == is_chosen]))
-        for truth, kept, is_chosen in ((choice.chosen_on, is_held_out, True), (choice.reported, ~is_held_out, False))]
-    coverage = coverage_line(choice.reported, keep_results(results, ~is_held_out), dropped)
+    labels = {True: {}, False: {}}  # of the videos held out, and of the others
+    for video, is_right in (right_labels or {}).items():
+        labels[video in choice.held_out][video] = is_right
+    others = keep_results(results, ~is_held_out)
+    chosen_on = _figures(choice.chosen_on, keep_results(results, is_held_out), accuracy_of(labels[True]))
+    reported = _figures(choice.reported, others, accuracy_of(labels[False]))
+    coverage = coverage_line(choice.reported, others, dropped)
     return Tested(step, *reported[:3], '%s; %s held out for the choice' % (
         coverage, counted(chosen_on.videos, 'other')), chosen_on)
 
@@ -128,9 +130,9 @@ def _figures(truth, results, accuracy):
                    evaluate_detections(truth, results), len(truth.videos))
 
 
-def _mean(values):
-    """The mean of some truth values; None of none."""
-    return float(np.mean(values)) if values else None
+def accuracy_of(right_labels):
+    """{video: is its label right?} → the share of right ones; None where no label is known."""
+    return float(np.mean(list(right_labels.values()))) if right_labels else None
 
 
 def table_row(row):

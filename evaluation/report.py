@@ -123,11 +123,7 @@ def page_path(out):
 
 def check_page_path(path):
     """Raise InputError where `path` is another file than an earlier page."""
-    if shared.has_content(path):
-        with open(path, 'rb') as file:
-            if file.read(len(MARK)) != MARK.encode():
-                raise InputError('%s: found another file there, expected none or an earlier report page; name '
-                                 'another place, or remove it' % path)
+    shared.check_start(path, MARK.encode(), 'an earlier report page; name another place')
 
 
 def write(page, path, per_video=None):

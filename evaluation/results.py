@@ -496,10 +496,16 @@ def figure_format(path):
     kind = os.path.splitext(path)[1][1:].lower() or 'png'
     if kind not in FIGURE_STARTS:
         raise InputError('%s: a figure cannot be written as .%s; use .png, .pdf or .svg' % (path, kind))
+    check_start(path, FIGURE_STARTS[kind], 'a figure in %s; name another file' % kind.upper())
+    return kind
+
+
+def check_start(path, start, expected):
+    """Raise InputError if a file at `path`, which is to be replaced, does not begin with the bytes `start`.
+
+    expected: what it should be, and what to do else, for the message.
+    """
     if has_content(path):
         with open(path, 'rb') as file:
-            start = file.read(len(FIGURE_STARTS[kind]))
-        if start != FIGURE_STARTS[kind]:
-            raise InputError('%s: found another file there, expected none or a figure in %s; name another file, or '
-                             'remove it' % (path, kind.upper()))
-    return kind
+            if file.read(len(start)) != start:
+                raise InputError('%s: found another file there, expected none or %s, or remove it' % (path, expected))

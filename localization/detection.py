@@ -5,10 +5,9 @@ Code of the network: aher_model.py. What is tested, and what the results are wor
 import os
 from typing import NamedTuple
 
-import numpy as np
-
 import aher_model as aher
 from data_loader import reader_errors, validation_stream
+from evaluation.choice import accuracy_of
 from ops.detections import VideosOfWindows, results_of
 from runtime import snapshots
 from runtime.errors import Interrupted
@@ -106,7 +105,7 @@ def test_snapshot(session, tester, prefix, file, config, class_names, after_batc
             entries += new
             after_batch()
     hits = {entry.video: entry.hit for entry in entries if entry.hit is not None}
-    accuracy = float(np.mean(list(hits.values()))) if hits else None
+    accuracy = accuracy_of(hits)
     results = {'version': 'VERSION 1.3', 'results': {entry.video: entry.results for entry in entries},
                'external_data': {}}
     file.finish(results, accuracy, sum(entry.skipped for entry in entries), hits)

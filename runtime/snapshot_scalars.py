@@ -5,6 +5,7 @@ import numpy as np
 
 from runtime.files import make_folder
 from runtime.session import tf
+from runtime.training_log import add_scalars, forget_from
 
 FOLDER = 'tested'  # in the model folder; TensorBoard calls the run so
 END = '.tested'    # of the names of its files
@@ -38,10 +39,9 @@ class SnapshotScalars:
             return
         self._board = self._board or tf.summary.FileWriter(self._folder, filename_suffix=END)
         if any(there >= step for there in self._written):
-            self._board.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step)
+            forget_from(self._board, step)
             self._written = {there: value for there, value in self._written.items() if there < step}
-        self._board.add_summary(tf.Summary(value=[
-            tf.Summary.Value(tag=tag, simple_value=value) for tag, value in figures.items()]), step)
+        add_scalars(self._board, step, figures)
         self._board.flush()
         self._written[step] = figures
 

@@ -79,8 +79,7 @@ class TrainingLog:
         self._path = os.path.join(folder, LOG_NAME)
         _cut(self._path, first_step)
         self._board = tf.summary.FileWriter(folder, filename_suffix='.step-%d' % first_step)
-        # TensorBoard forgets what an earlier run showed of later steps
-        self._board.add_session_log(tf.SessionLog(status=tf.SessionLog.START), first_step + 1)
+        forget_from(self._board, first_step + 1)  # what an earlier run showed of later steps
 
     def __enter__(self):
         return self
@@ -110,8 +109,7 @@ class TrainingLog:
         """
         losses = self.window.means()
         means = dict(losses, **figures)
-        self._board.add_summary(tf.Summary(value=[
-            tf.Summary.Value(tag=name, simple_value=value) for name, value in means.items()]), step)
+        add_scalars(self._board, step, means)
         self.window = self.window.empty()
         append_text(self._path, log_line(step, means) + '\n')
         return losses
@@ -119,6 +117,17 @@ class TrainingLog:
     def flush(self):
         """Write what TensorBoard has not got yet."""
         self._board.flush()
+
+
+def add_scalars(board, step, figures):
+    """Write `figures` {tag: value}, as those of `step`, with a tf.summary.FileWriter."""
+    board.add_summary(tf.Summary(value=[
+        tf.Summary.Value(tag=tag, simple_value=value) for tag, value in figures.items()]), step)
+
+
+def forget_from(board, step):
+    """Let TensorBoard forget what files before that of the FileWriter `board` show of `step` and later ones."""
+    board.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step)
 
 
 def log_line(step, means):

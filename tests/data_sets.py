@@ -113,6 +113,19 @@ def make_world(folder):
     assert made.returncode == 0, made.stderr
 
 
+def make_annotated_world(folder):
+    """Write tiny demo data to folder / 'data', and the ground truth made of its annotation."""
+    make_world(folder)
+    truth = python('prepare_data.py', 'annotation', '--data_root', str(folder / 'data'))
+    assert truth.returncode == 0, truth.stderr
+
+
+def page_data(path):
+    """What the scripts of the report page at `path` draw."""
+    with open(str(path), encoding='utf-8') as page:
+        return json.loads(page.read().split('<script type="application/json" id="page-data">')[1].split('<')[0])
+
+
 # Feature files
 
 NUMBERS = np.arange(3 * WIDTH, dtype=np.float32).reshape(3, WIDTH) - 4.5

@@ -10,7 +10,7 @@ from unittest import mock
 import h5py
 import numpy as np
 import pytest
-from data_sets import make_world, own_lines, python
+from data_sets import make_annotated_world, own_lines, page_data, python
 from run_helpers import edit_record
 
 import aher_k600_test
@@ -38,11 +38,9 @@ def run_main(module, *arguments):
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
-    """A folder with tiny demo data, and the ground truth made of its annotation."""
+    """A folder with tiny demo data and its ground truth."""
     folder = tmp_path_factory.mktemp('world')
-    make_world(folder)
-    truth = python('prepare_data.py', 'annotation', '--data_root', str(folder / 'data'))
-    assert truth.returncode == 0, truth.stderr
+    make_annotated_world(folder)
     return folder
 
 
@@ -467,11 +465,6 @@ def test_a_figure_that_cannot_be_drawn_is_one_warning_after_the_table(trained, t
     assert (first.split()[0], second.split()[0]) == ('2', '4') and best.startswith('best: step ')
     assert figure.startswith('figure ') and os.path.exists(figure[len('figure '):])
     assert warning.startswith('warning: ') and '%s' % (tmp_path / 'results' / 'ap_step-') in warning
-
-
-def page_data(path):
-    """What the timelines of a report page draw."""
-    return json.loads(path.read_text().split('<script type="application/json" id="page-data">')[1].split('<')[0])
 
 
 @pytest.mark.parametrize('share', ['0', '0.5'])

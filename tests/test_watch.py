@@ -7,7 +7,7 @@ import signal
 from unittest import mock
 
 import pytest
-from data_sets import make_world, own_lines, python
+from data_sets import make_annotated_world, own_lines, python
 from run_helpers import started
 from test_scripts import contents, error_of, flags, run_main
 
@@ -20,11 +20,9 @@ from runtime.session import tf
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
-    """A folder with tiny demo data, and the ground truth made of its annotation."""
+    """A folder with tiny demo data and its ground truth."""
     folder = tmp_path_factory.mktemp('world')
-    make_world(folder)
-    truth = python('prepare_data.py', 'annotation', '--data_root', str(folder / 'data'))
-    assert truth.returncode == 0, truth.stderr
+    make_annotated_world(folder)
     return folder
 
 

@@ -9,6 +9,7 @@ import os
 
 import numpy as np
 import pytest
+from data_sets import page_data
 from small_files import results_of, truth_of
 
 from evaluation import report, report_figures, report_numbers
@@ -32,7 +33,7 @@ class Page(html.parser.HTMLParser):
         with open(path, encoding='utf-8') as file:
             self.source = file.read()
         self.feed(self.source)
-        self.data = json.loads(self.source.split('<script type="application/json" id="page-data">')[1].split('<')[0])
+        self.data = page_data(path)
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
